@@ -1,0 +1,1 @@
+"""Plain data: specs, errors, bundles, the session protocol. No framework is imported here."""

@@ -1,0 +1,56 @@
+"""The artefact store: where bundles and weights live when nobody says otherwise."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
+from edgedepth.core.errors import BundleSchemaError
+
+__all__ = ["bundle_folder", "bundles_folder", "home", "stored_bundles", "weights_folder"]
+
+
+def home() -> Path:
+    """EDGEDEPTH_HOME, else the user's data folder as the platform has it."""
+    if configured := os.environ.get("EDGEDEPTH_HOME"):
+        return Path(configured).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "edgedepth"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "edgedepth"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgedepth"
+
+
+def bundles_folder() -> Path:
+    """Where export writes and EdgeDepth looks."""
+    return home() / "bundles"
+
+
+def weights_folder() -> Path:
+    """Where downloaded weights are kept."""
+    return home() / "weights"
+
+
+def bundle_folder(model: str, target: str, precision: str, layout: str = "staged") -> Path:
+    """Where `export` puts a bundle when no --out is given."""
+    suffix = "" if layout == "staged" else f"-{layout}"
+    return bundles_folder() / f"{model}-{target}-{precision}{suffix}"
+
+
+def stored_bundles() -> list[Bundle]:
+    """The store's bundles, newest first, by what their manifests say. Files are not looked at.
+
+    Folders whose manifest isn't understood are left out: the store may be shared with a newer version.
+    """
+    folder = bundles_folder()
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith(".") or not is_bundle(path):
+            continue
+        try:
+            found.append(Bundle(path, peek_manifest(path)))
+        except BundleSchemaError:
+            continue
+    return sorted(found, key=lambda bundle: bundle.manifest.created_utc, reverse=True)

@@ -1,0 +1,1 @@
+"""The models' torch modules, their sizes, and how their weights are found and loaded."""

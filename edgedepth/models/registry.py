@@ -1,0 +1,110 @@
+"""The models there are, as data: sizes, licences, and where the weights come from. No torch in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgedepth.core.errors import OptionError
+from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
+
+__all__ = ["DEFAULT_MODEL", "MODELS", "ModelEntry", "WeightsSource", "model_entry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSource:
+    """A published checkpoint.
+
+    Args:
+        repo: repository on the Hugging Face hub.
+        revision: branch, tag or commit.
+        file: the checkpoint's name in it.
+        sha256: hex digest that a download must have.
+        size: bytes.
+        licence: the name that its publisher gives it.
+        licence_url: where it can be read.
+    """
+
+    repo: str
+    revision: str
+    file: str
+    sha256: str
+    size: int
+    licence: str
+    licence_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One row of `edgedepth models`.
+
+    Args:
+        name: what --model takes.
+        family: which program runs it.
+        kind: what its output means.
+        config: its sizes.
+        parameters: how many weights it has.
+        weights: where they are published; None: the model has no trained weights yet.
+        licence: of the weights.
+        note: what a user has to know before choosing it.
+    """
+
+    name: str
+    family: Literal["depth-pro"]
+    kind: Literal["metric"]
+    config: DepthProConfig
+    parameters: int
+    weights: WeightsSource | None
+    licence: str
+    note: str
+
+
+DEFAULT_MODEL = "depth-pro"
+
+MODELS: dict[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            name="depth-pro",
+            family="depth-pro",
+            kind="metric",
+            config=DEPTH_PRO,
+            parameters=951_991_330,
+            weights=WeightsSource(
+                repo="apple/DepthPro",
+                revision="main",
+                file="depth_pro.pt",
+                # Stated alike by several public projects that pin the file; its publisher states none.
+                sha256="3eb35ca68168ad3d14cb150f8947a4edf85589941661fdb2686259c80685c0ce",
+                size=1_904_446_787,
+                licence="Apple Machine Learning Research Model licence (research only)",
+                licence_url="https://huggingface.co/apple/DepthPro/blob/main/LICENSE",
+            ),
+            licence="Apple Machine Learning Research Model licence (research only)",
+            note="Depth Pro as published (arXiv 2410.02073)",
+        ),
+        ModelEntry(
+            name="depth-pro-mini",
+            family="depth-pro",
+            kind="metric",
+            config=DEPTH_PRO_MINI,
+            parameters=0,
+            weights=None,
+            licence="Apache-2.0",
+            note="UNTRAINED: the same topology, small, on seeded random weights; for trying the tools, not for depth",
+        ),
+    )
+}
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The entry of that name.
+
+    Raises:
+        OptionError: no model is called that.
+    """
+    if name not in MODELS:
+        raise OptionError(
+            f"there is no model {name!r}; allowed are {', '.join(MODELS)}", remedy="edgedepth models lists them"
+        )
+    return MODELS[name]

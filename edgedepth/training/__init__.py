@@ -1,0 +1,1 @@
+"""Training of the demonstration models. Nothing is built yet."""

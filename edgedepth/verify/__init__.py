@@ -1,0 +1,1 @@
+"""The proof: metrics, parity and tolerances. Works on any session and knows no backend."""

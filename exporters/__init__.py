@@ -1,0 +1,1 @@
+"""From models to bundles, one file a target."""

@@ -1,0 +1,96 @@
+"""Exporters: what each target takes, and the one interface they share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.progress import Progress, silent
+from edgedepth.core.spec import Layout, Precision
+
+if TYPE_CHECKING:
+    from edgedepth.models.loading import LoadedModel
+
+__all__ = ["ALIASES", "EXPORTERS", "PLANNED", "ExportOptions", "Exporter", "Support", "exporter_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What is asked of an exporter. An option that can't be had is refused, never changed.
+
+    Args:
+        precision: of the arithmetic; inputs and outputs stay float32.
+        layout: "staged" (one graph a stage) or "single" (one graph, image in, inverse depth and FOV out).
+        tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
+        dynamic_batch: let the patch encoder take any number of tiles. tile_batch is then only a default.
+        opset: ONNX opset, 17 to 20.
+    """
+
+    precision: Precision = "fp32"
+    layout: Layout = "staged"
+    tile_batch: int = 5
+    dynamic_batch: bool = False
+    opset: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """An answer: can be exported, or the reason against and what to do instead."""
+
+    ok: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+class Exporter(Protocol):
+    """Writes bundles for one target."""
+
+    target: str
+
+    def check(self, options: ExportOptions) -> Support:
+        """Whether these options can be met, without side effects and without importing a toolchain."""
+        ...
+
+    def export(self, source: LoadedModel, options: ExportOptions, out: Path, *, progress: Progress = silent) -> Bundle:
+        """Export a model into the folder `out`, atomically.
+
+        Raises:
+            UnsupportedError: check() says no.
+            MissingExtraError: the toolchain isn't installed.
+            ExportFailedError: the toolchain gave up.
+            OutputError, BundleBusyError: the folder can't be written.
+        """
+        ...
+
+
+EXPORTERS: dict[str, str] = {"onnx": "edgedepth.exporters.to_onnx:OnnxExporter"}
+PLANNED = ("tensorrt", "openvino", "coreml")
+ALIASES = {"trt": "tensorrt"}
+
+
+def exporter_for(target: str) -> Exporter:
+    """The exporter for a target or its alias.
+
+    Raises:
+        OptionError: no target is called that.
+        UnsupportedError: it is planned, and this version doesn't have it yet.
+    """
+    target = ALIASES.get(target, target)
+    if target in PLANNED:
+        raise UnsupportedError(
+            f"export to {target} is not built yet; this version exports to {', '.join(EXPORTERS)}",
+            remedy="use --target onnx: ONNX Runtime runs it, and other toolchains read it",
+        )
+    if target not in EXPORTERS:
+        raise OptionError(
+            f"there is no target {target!r}; allowed are {', '.join((*EXPORTERS, *PLANNED))}",
+            remedy="edgedepth export --help lists them",
+        )
+    module, _, attribute = EXPORTERS[target].partition(":")
+    factory: Callable[[], Exporter] = getattr(importlib.import_module(module), attribute)
+    return factory()

@@ -1,0 +1,1 @@
+"""Sessions: one file a backend, one contract for all."""

@@ -1,0 +1,91 @@
+"""Backends: what they can do here, and how they open a stage. One row of the table a backend."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.session import Session
+
+__all__ = ["ALIASES", "BACKENDS", "PLANNED", "Availability", "Backend", "SessionOptions", "backend_named"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How sessions are opened.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1": a device asked for by name is that device or an error.
+        threads: for the arithmetic of one stage; None leaves it to the backend.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether a backend runs on this machine.
+
+    Args:
+        version: of its runtime; None when it isn't installed.
+        devices: what it can be asked for here, best first: ("cuda", "cpu"). Empty: it doesn't run here.
+        reason: why it doesn't run here, and what cures it; empty when it does.
+    """
+
+    version: str | None
+    devices: tuple[str, ...]
+    reason: str = ""
+
+
+class Backend(Protocol):
+    """A runtime that opens the stages of bundles that were exported for it."""
+
+    name: str
+
+    def availability(self) -> Availability:
+        """What it can do here. Never raises, imports as little as it can."""
+        ...
+
+    def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> Session:
+        """Open one stage of a bundle.
+
+        Raises:
+            MissingExtraError: its package isn't installed.
+            DeviceError: the device that was asked for isn't there.
+            BundleTamperedError: the artefact doesn't load, or isn't what the manifest declares.
+        """
+        ...
+
+
+# Modules are imported when a backend is asked for: none may be needed to list the others.
+BACKENDS: dict[str, str] = {"onnx": "edgedepth.runtimes.ort_session:OrtBackend"}
+PLANNED = ("tensorrt", "openvino", "coreml")
+ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx"}
+
+
+def backend_named(name: str) -> Backend:
+    """The backend of that name or alias.
+
+    Raises:
+        OptionError: no backend is called that.
+        UnsupportedError: it is planned, and this version doesn't have it yet.
+    """
+    name = ALIASES.get(name, name)
+    if name in PLANNED:
+        raise UnsupportedError(
+            f"the {name} backend is not built yet; this version runs {', '.join(BACKENDS)} and torch",
+            remedy="use backend='onnx', or backend='torch' for the reference itself",
+        )
+    if name not in BACKENDS:
+        raise OptionError(
+            f"there is no backend {name!r}; allowed are auto, torch, {', '.join(BACKENDS)}",
+            remedy="edgedepth doctor lists what runs here",
+        )
+    module, _, attribute = BACKENDS[name].partition(":")
+    factory: Callable[[], Backend] = getattr(importlib.import_module(module), attribute)
+    return factory()
