@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.progress import Progress, silent
-from edgedepth.core.spec import Layout, Precision
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, Precision
 
 if TYPE_CHECKING:
     from edgedepth.models.loading import LoadedModel
@@ -33,7 +33,7 @@ class ExportOptions:
 
     precision: Precision = "fp32"
     layout: Layout = "staged"
-    tile_batch: int = 5
+    tile_batch: int = DEFAULT_TILE_BATCH
     dynamic_batch: bool = False
     opset: int = 20
 

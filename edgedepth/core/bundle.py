@@ -1,13 +1,24 @@
-"""Bundles: a folder with a manifest and one artefact a stage, written whole and opened with suspicion."""
+"""Bundles: a folder with a manifest and one artefact a stage, written whole and opened with suspicion.
+
+The manifest holds the SHA-256 of every other file; manifest.sha256 holds the manifest's (`sha256sum -c` reads it). So
+a flipped bit, a cut file or an edit by hand is found wherever it is. It is no signature: who can write the folder can
+write both.
+
+A bundle is exactly what its manifest says: plain files, each declared, and no links. A file that nobody declared is
+refused, since a runtime might pick it up and no hash covers it; only what file managers drop into every folder is let
+pass.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
+import shlex
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edgedepth.core.errors import (
     BundleError,
@@ -16,13 +27,27 @@ from edgedepth.core.errors import (
     BundleSchemaError,
     BundleTamperedError,
 )
-from edgedepth.core.folders import replace_folder
-from edgedepth.core.hashing import sha256_file
+from edgedepth.core.folders import replace_folder, set_aside
+from edgedepth.core.hashing import sha256_files
 from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_manifest
 
-__all__ = ["MANIFEST", "Bundle", "BundleWriter", "is_bundle", "open_bundle", "peek_manifest", "write_bundle"]
+__all__ = [
+    "MANIFEST",
+    "MANIFEST_DIGEST",
+    "Bundle",
+    "BundleWriter",
+    "is_bundle",
+    "open_bundle",
+    "peek_manifest",
+    "write_bundle",
+]
 
 MANIFEST = "manifest.json"
+MANIFEST_DIGEST = "manifest.sha256"
+_MANIFEST_LIMIT = 16 << 20  # bytes: a manifest has some ten thousand
+_DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
+# One part of a declared path. ASCII, because file systems disagree about the rest; no leading dot, so no "..".
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _EXPORT_AGAIN = "export it again: edgedepth export --help"
 
 
@@ -34,7 +59,7 @@ class Bundle:
     manifest: Manifest
 
     def file(self, relative: str) -> Path:
-        """The absolute path of one of the bundle's files."""
+        """The path of one of the bundle's files."""
         return self.path / relative
 
     @property
@@ -45,7 +70,10 @@ class Bundle:
 
 def is_bundle(path: Path) -> bool:
     """Whether a folder looks like a bundle (it has a manifest)."""
-    return (path / MANIFEST).is_file()
+    try:
+        return (path / MANIFEST).is_file()
+    except OSError:
+        return False
 
 
 def peek_manifest(path: Path) -> Manifest:
@@ -53,20 +81,19 @@ def peek_manifest(path: Path) -> Manifest:
 
     Raises:
         BundleNotFoundError: no folder, or no manifest in it.
-        BundleSchemaError: a manifest that isn't understood.
+        BundleSchemaError: a manifest that isn't understood, or of a newer schema.
+        BundleError: a manifest that can't be read.
     """
-    if not path.is_dir():
-        problem = f"{path} is a file; a bundle is a folder" if path.exists() else f"there is no bundle at {path}"
-        raise BundleNotFoundError(
-            problem, remedy="edgedepth export writes one; edgedepth inspect tells what a folder is"
-        )
-    if not is_bundle(path):
-        raise BundleNotFoundError(f"{path} has no {MANIFEST}, so it is not a bundle", remedy=_EXPORT_AGAIN)
-    try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleSchemaError(f"{path / MANIFEST} can't be read: {error}", remedy=_EXPORT_AGAIN) from error
-    return read_manifest(text, where=str(path / MANIFEST))
+    file = path / MANIFEST
+    with _explained(path):
+        _refuse_absent(path)
+        if (size := file.stat().st_size) > _MANIFEST_LIMIT:
+            raise BundleSchemaError(f"{file} has {size} bytes; no manifest has that many", remedy=_EXPORT_AGAIN)
+        try:
+            text = file.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleSchemaError(f"{file} is not UTF-8: {error}", remedy=_EXPORT_AGAIN) from error
+    return read_manifest(text, where=str(file))
 
 
 def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:
@@ -74,22 +101,24 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
 
     Args:
         path: its folder.
-        check_hashes: compare every file with its SHA-256 (about a second a gigabyte); sizes are always compared.
+        check_hashes: compare every file with its SHA-256 (about a second a gigabyte); names, sizes and the manifest's
+            own SHA-256 are always compared.
 
     Raises:
         BundleNotFoundError: no folder, or no manifest in it.
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
-        BundlePathError: a file name that leads out of the folder.
-        BundleTamperedError: a file missing, cut short, or of other content than the manifest says.
+        BundlePathError: a file name that leads out of the folder, or a link in it.
+        BundleTamperedError: a file missing, not declared, cut short, or of other content than was written.
+        BundleError: a file that can't be read.
     """
     folder = Path(path)
     manifest = peek_manifest(folder)
-    for name in manifest.files:
-        _refuse_escape(folder, name)
-    _refuse_undeclared(manifest, folder)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        # hashlib lets go of the GIL, so files are read in parallel; the first error is the one raised.
-        list(pool.map(lambda item: _check_file(folder, item[0], item[1], check_hashes), manifest.files.items()))
+    with _explained(folder):
+        _check_names(folder, manifest)
+        _check_manifest(folder)
+        _check_sizes(folder, manifest)
+        if check_hashes:
+            _check_hashes(folder, manifest)
     return Bundle(folder, manifest)
 
 
@@ -108,15 +137,23 @@ class BundleWriter:
 
     def file_entries(self) -> dict[str, FileEntry]:
         """SHA-256 and size of everything written so far, by path relative to the bundle."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST})
+        paths = [self.folder / name for name in names]
         return {
-            path.relative_to(self.folder).as_posix(): FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
-            for path in paths
+            name: FileEntry(sha256=digest, size=path.stat().st_size)
+            for name, path, digest in zip(names, paths, sha256_files(paths), strict=True)
         }
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest. A bundle without one is thrown away."""
-        (self.folder / MANIFEST).write_text(render_manifest(manifest), encoding="utf-8")
+        """Write the manifest. A bundle without one is thrown away.
+
+        Raises:
+            BundleError: the manifest doesn't declare what the folder holds, so the bundle could not be opened.
+        """
+        _check_names(self.folder, manifest)
+        data = render_manifest(manifest).encode("utf-8")
+        (self.folder / MANIFEST).write_bytes(data)
+        (self.folder / MANIFEST_DIGEST).write_bytes(_digest_line(data))
         self.finished = True
 
 
@@ -129,39 +166,121 @@ def write_bundle(path: str | os.PathLike[str]) -> Iterator[BundleWriter]:
         OutputError: the folder can't be written, the disk is full, or it holds something else.
         BundleError: the block ended without finish().
     """
-    with replace_folder(Path(path), ours=is_bundle) as folder:
+    with replace_folder(Path(path), ours=_is_replaceable) as folder:
         writer = BundleWriter(folder)
         yield writer
         if not writer.finished:
             raise BundleError(f"the exporter did not finish {path}", remedy="report this as a bug of the exporter")
 
 
-def _refuse_escape(folder: Path, name: str) -> None:
-    pure = PurePosixPath(name)
-    escapes = pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
-    # A link inside the bundle may lead out of it too; resolve() follows it.
-    if escapes or not (folder / name).resolve().is_relative_to(folder.resolve()):
-        raise BundlePathError(
-            f"{folder / MANIFEST} names a file outside of the bundle: {name!r}",
-            remedy="don't use this bundle; export it again: edgedepth export --help",
-        )
+def _is_replaceable(folder: Path) -> bool:
+    """Whether a folder is a bundle, whole or damaged, that nobody has put files of their own into."""
+    try:
+        return not _undeclared(peek_manifest(folder), _list_files(folder))
+    except BundleError:
+        return False
 
 
-def _refuse_undeclared(manifest: Manifest, folder: Path) -> None:
+def _refuse_absent(path: Path) -> None:
+    problem = remedy = ""
+    aside = set_aside(Path(os.path.realpath(path)))
+    if not path.exists() and aside.exists():
+        problem = f"there is no bundle at {path}: an export was interrupted, and what stood there was set aside"
+        remedy = f"mv {shlex.quote(str(aside))} {shlex.quote(str(path))}"
+    elif not path.is_dir():
+        problem = f"{path} is a file; a bundle is a folder" if path.exists() else f"there is no bundle at {path}"
+        remedy = "edgedepth export writes one; edgedepth inspect tells what a folder is"
+    elif not (path / MANIFEST).is_file():
+        problem = f"{path} has no {MANIFEST}, so it is not a bundle"
+        remedy = _EXPORT_AGAIN
+    if problem:
+        raise BundleNotFoundError(problem, remedy=remedy)
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Everything in a folder that is no folder, by relative path with forward slashes."""
+
+    def give_up(error: OSError) -> None:
+        raise error
+
+    found = set()
+    for root, folders, files in os.walk(folder, onerror=give_up):
+        for path in (Path(root, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise BundlePathError(
+                    f"{path} is a link; a bundle holds none", remedy=f"copy it: cp -rL; or {_EXPORT_AGAIN}"
+                )
+        found |= {Path(root, name).relative_to(folder).as_posix() for name in files}
+    return found
+
+
+def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
+    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST}
+    return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Compare the folder's listing with the manifest, both ways."""
+    for name in manifest.files:
+        if not all(_PART.fullmatch(part) for part in name.split("/")):
+            raise BundlePathError(
+                f"{folder / MANIFEST} names {name!r}: no plain path inside of the bundle",
+                remedy=f"don't use this bundle; {_EXPORT_AGAIN}",
+            )
     used = [artefact.path for artefact in manifest.artefacts.values()] + [manifest.golden.path]
-    if undeclared := [path for path in used if path not in manifest.files]:
+    if unknown := [path for path in used if path not in manifest.files]:
         raise BundleSchemaError(
-            f"{folder / MANIFEST} uses {undeclared[0]!r}, which is not among its files", remedy=_EXPORT_AGAIN
+            f"{folder / MANIFEST} uses {unknown[0]!r}, which is not among its files", remedy=_EXPORT_AGAIN
         )
-
-
-def _check_file(folder: Path, name: str, entry: FileEntry, check_hash: bool) -> None:
-    path = folder / name
-    if not path.is_file():
-        raise BundleTamperedError(f"{path} is missing", remedy=_EXPORT_AGAIN)
-    if (size := path.stat().st_size) != entry.size:
-        raise BundleTamperedError(f"{path} has {size} bytes; the manifest says {entry.size}", remedy=_EXPORT_AGAIN)
-    if check_hash and (digest := sha256_file(path)) != entry.sha256:
+    present = _list_files(folder)
+    if missing := sorted(set(manifest.files) - present):
+        raise BundleTamperedError(f"{folder / missing[0]} is missing", remedy=_EXPORT_AGAIN)
+    if undeclared := _undeclared(manifest, present):
         raise BundleTamperedError(
-            f"{path} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…", remedy=_EXPORT_AGAIN
+            f"{folder / undeclared[0]} is not a file of this bundle", remedy=f"move it elsewhere, or {_EXPORT_AGAIN}"
         )
+
+
+def _check_manifest(folder: Path) -> None:
+    expected = _digest_line((folder / MANIFEST).read_bytes())
+    written = folder / MANIFEST_DIGEST
+    if not written.is_file() or written.read_bytes() != expected:
+        raise BundleTamperedError(
+            f"{folder / MANIFEST} is not what was written: {MANIFEST_DIGEST} is missing or differs",
+            remedy=_EXPORT_AGAIN,
+        )
+
+
+def _check_sizes(folder: Path, manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleTamperedError(f"{path} is not a plain file", remedy=_EXPORT_AGAIN)
+        if (size := path.stat().st_size) != entry.size:
+            raise BundleTamperedError(f"{path} has {size} bytes; the manifest says {entry.size}", remedy=_EXPORT_AGAIN)
+
+
+def _check_hashes(folder: Path, manifest: Manifest) -> None:
+    digests = sha256_files(folder / name for name in manifest.files)
+    for (name, entry), digest in zip(manifest.files.items(), digests, strict=True):
+        if digest != entry.sha256:
+            raise BundleTamperedError(
+                f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…",
+                remedy=_EXPORT_AGAIN,
+            )
+
+
+def _digest_line(manifest: bytes) -> bytes:
+    """The content of manifest.sha256, as sha256sum writes it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(
+            f"{error.filename or path} can't be read: {error.strerror or error}",
+            remedy=f"let this user read it, or {_EXPORT_AGAIN}",
+        ) from error

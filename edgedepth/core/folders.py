@@ -1,7 +1,9 @@
 """A folder that appears whole or not at all.
 
-Everything is written into a hidden folder beside the target and moved there by renaming. A process that is killed
-leaves the old folder or none; what it left beside it is swept up by the next writer.
+What is written lands in a hidden folder beside the target, `.NAME.new`, and is moved there by renaming; what stood
+there waits in `.NAME.old` until the new one is in place. A process that is killed leaves the old folder, the new one,
+or none (between the two renames); the next writer puts the old one back and sweeps up the rest. `.NAME.lock` keeps
+two writers apart. It stays behind: removing it while another process opens it would let both in.
 """
 
 from __future__ import annotations
@@ -10,16 +12,16 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from edgedepth.core.errors import BundleBusyError, OutputError
 
-__all__ = ["replace_folder"]
+__all__ = ["replace_folder", "set_aside"]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FULL = 1 << 20  # bytes: with less than this free, a write that failed without saying why failed for lack of space
 
 try:
     import fcntl
@@ -39,7 +41,7 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
     """Write a folder atomically.
 
     Args:
-        target: where it shall be. Its parents are made.
+        target: where it shall be. Its parents are made. Where a link stands, what it points to is replaced.
         ours: whether a folder that stands there may be replaced: a bundle may, somebody's pictures may not.
 
     Yields:
@@ -49,82 +51,120 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
         BundleBusyError: another process is writing the same target.
         OutputError: the place can't be written, the disk is full, or something else stands there.
     """
-    target = Path.cwd() / target  # absolute, but a link to a folder stays a link
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = (target.parent / f".{target.name}.lock").open("ab")
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    with lock:
+    target = Path(os.path.realpath(target))
+    if os.path.ismount(target):
+        raise OutputError(f"{target} is a mount point, which can't be replaced", remedy="choose a folder inside of it")
+    with _locked(target):
+        with _explained(target):
+            work = _prepare(target, ours)
         try:
-            _lock(lock)
-        except OSError:
-            raise BundleBusyError(
-                f"another process is writing {target}",
-                remedy="wait for it, or choose another folder with --out",
-            ) from None
-        _recover(target)
-        _refuse_foreign(target, ours)
-        yield from _write(target)
+            with _explained(target, disk_only=True):
+                yield work
+            with _explained(target):
+                _sync(work)
+                _swap(work, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(target: Path) -> Iterator[Path]:
-    try:
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        yield work
-        work.chmod(0o755)  # mkdtemp makes it private
-        _sync(work)
-        _swap(work, target)
-    except OSError as error:
-        # The block between may fail for reasons of its own; only what the disk did is ours to explain.
-        if error.errno in _DISK_ERRORS:
-            raise _unwritable(target, error) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def set_aside(target: Path) -> Path:
+    """Where the old folder waits while the new one takes its place."""
+    return _beside(target, "old")
 
 
-def _swap(work: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.old"
-    if target.exists():
-        target.rename(old)
-    work.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+def _beside(target: Path, role: str) -> Path:
+    return target.parent / f".{target.name}.{role}"
 
 
-def _recover(target: Path) -> None:
-    """Undo what a killed writer left: put back an old folder that was moved aside, drop unfinished new ones."""
-    old = target.parent / f".{target.name}.old"
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _beside(target, "lock").open("ab")
+    with file:
+        with _explained(target):
+            try:
+                _lock(file)
+            except OSError as error:
+                if error.errno not in {errno.EACCES, errno.EAGAIN}:
+                    raise  # a file system without locks, not a second writer
+                raise BundleBusyError(
+                    f"another process is writing {target}", remedy="wait for it, or choose another folder with --out"
+                ) from None
+        yield
+
+
+def _prepare(target: Path, ours: Callable[[Path], bool]) -> Path:
+    """Undo what a killed writer left, look at what stands in the way, and make the folder to write into."""
+    work, old = _beside(target, "new"), set_aside(target)
     if old.exists() and not target.exists():
         old.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    for left in target.parent.glob(f".{target.name}.new-*"):
+    _refuse_foreign(target, ours)
+    for left in (old, work):
         shutil.rmtree(left, ignore_errors=True)
+    work.mkdir()
+    return work
 
 
 def _refuse_foreign(target: Path, ours: Callable[[Path], bool]) -> None:
-    if not target.exists():
+    if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir():
-        raise OutputError(f"{target} is a file; a folder is meant", remedy="choose another folder with --out")
+        raise OutputError(f"{target} is not a folder; a folder is meant", remedy="choose another folder with --out")
     if any(target.iterdir()) and not ours(target):
         raise OutputError(
-            f"{target} holds files that edgedepth did not write, and they won't be replaced",
-            remedy="choose an empty or new folder with --out",
+            f"{target} holds something other than a bundle that edgedepth wrote, and it won't be replaced",
+            remedy="choose an empty or new folder with --out, or delete this one",
         )
 
 
+def _swap(work: Path, target: Path) -> None:
+    old = set_aside(target)
+    if target.exists():
+        target.rename(old)
+    try:
+        work.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    _flush(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _sync(folder: Path) -> None:
-    """Have the files on the disk before the rename makes them visible: a power cut must not leave a hollow bundle."""
+    """Have everything on the disk before the rename makes it visible: a power cut must not leave a hollow bundle."""
     for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        _flush(path)
+    _flush(folder)
 
 
-def _unwritable(target: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    return OutputError(f"{target} can't be written: {reason}", remedy="free space or choose another folder with --out")
+def _flush(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():
+        return  # Windows opens no folders
+    # Windows flushes only what is open for writing; elsewhere an artefact may be read-only.
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(target: Path, *, disk_only: bool = False) -> Iterator[None]:
+    """Turn an OSError into an OutputError; with disk_only, only what the disk did: the rest is the block's own."""
+    try:
+        yield
+    except OSError as error:
+        if disk_only and not _is_disk_error(error, target.parent):
+            raise
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{target} can't be written: {reason}", remedy="free space or choose another folder with --out"
+        ) from error
+
+
+def _is_disk_error(error: OSError, folder: Path) -> bool:
+    # numpy's tofile() tells how much it wrote, and not why it stopped.
+    unexplained = error.errno is None and shutil.disk_usage(folder).free < _FULL
+    return error.errno in _DISK_ERRORS or unexplained

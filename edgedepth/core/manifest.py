@@ -121,18 +121,36 @@ def read_manifest(text: str, *, where: str) -> Manifest:
     """
     again = "export the bundle again with this version: edgedepth export --help"
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise BundleSchemaError(f"{where} is not JSON: {error}", remedy=again) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise BundleSchemaError(f"{where} has no schema_version: got {version!r}, expected a number", remedy=again)
+        raise BundleSchemaError(f"{where} has no schema_version that is a whole number", remedy=again)
+    if version < 1:
+        raise BundleSchemaError(f"{where} has schema {version}; the first is 1", remedy=again)
     if version > SCHEMA_VERSION:
         raise BundleSchemaError(
             f"{where} has schema {version}; this edgedepth reads up to {SCHEMA_VERSION}",
             remedy="pip install --upgrade edgedepth",
         )
     try:
-        return from_plain(Manifest, data, where="manifest")
+        manifest = from_plain(Manifest, data, where="manifest")
+        render_manifest(manifest).encode("utf-8")  # JSON can escape half a character, which nothing can print or open
     except ValueError as error:
         raise BundleSchemaError(f"{where} is not a manifest of schema {version}: {error}", remedy=again) from None
+    return manifest
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse an object that names a field twice: json would take the last one and say nothing."""
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"field {name!r} stands there twice")
+        fields[name] = value
+    return fields
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON has")

@@ -23,20 +23,26 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Raises:
         MissingExtraError: it isn't installed, or it doesn't import (then with the reason).
     """
+    top = module.partition(".")[0]
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        top = module.partition(".")[0]
-        absent = isinstance(error, ModuleNotFoundError) and error.name == top
-        state = "is not installed" if absent else f"does not import ({error})"
+    except Exception as error:  # a broken installation raises anything: OSError for a library, RuntimeError for an ABI
+        if isinstance(error, ModuleNotFoundError) and error.name == top:
+            state, pip = "is not installed", "pip install"
+        else:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            state, pip = f"does not import ({reason})", "pip install --force-reinstall"
         raise MissingExtraError(
-            f"{top} is needed {purpose} and {state}", remedy=f"pip install 'edgedepth[{extra}]'"
+            f"{top} is needed {purpose} and {state}", remedy=f"{pip} 'edgedepth[{extra}]'"
         ) from error
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be found, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    """Whether a module can be found, without importing it (of "a.b", a is imported)."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def installed_version(distribution: str) -> str | None:

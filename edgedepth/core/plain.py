@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -66,7 +67,8 @@ def _value(hint: Any, data: Any, where: str) -> Any:
 
 def _choice(allowed: tuple[Any, ...], data: Any, where: str) -> Any:
     if data not in allowed:
-        raise ValueError(f"{where}: got {data!r}, allowed are {list(allowed)}")
+        got = repr(data) if isinstance(data, str) else _kind(data)
+        raise ValueError(f"{where}: got {got}, allowed are {list(allowed)}")
     return data
 
 
@@ -77,12 +79,23 @@ def _dict(hint: Any, data: Any, where: str) -> dict[str, Any]:
 
 
 def _scalar(hint: Any, data: Any, where: str) -> Any:
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+    if hint is float and isinstance(data, int | float) and not isinstance(data, bool):
+        return _finite(data, where)
     # bool is an int to isinstance; a manifest that says true where a count is meant is wrong.
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
         raise ValueError(f"{where}: got {_kind(data)}, expected {hint.__name__}")
     return data
+
+
+def _finite(data: float, where: str) -> float:
+    # JSON has no infinity, yet 1e999 is one to Python.
+    try:
+        number = float(data)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{where}: got a number too large for a float")
+    return number
 
 
 def _tuple(args: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "DEFAULT_TILE_BATCH",
     "Layout",
     "ModelSpec",
     "Precision",
@@ -22,6 +23,9 @@ __all__ = [
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Layout = Literal["staged", "single"]
+
+DEFAULT_TILE_BATCH = 5
+"""Tiles in a micro-batch: divides Depth Pro's 25 + 9 + 1 = 35, so that no call is padded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,20 +7,31 @@ import sys
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
-from edgedepth.core.errors import BundleSchemaError
+from edgedepth.core.errors import BundleError, OutputError
 
 __all__ = ["bundle_folder", "bundles_folder", "home", "stored_bundles", "weights_folder"]
 
 
 def home() -> Path:
-    """EDGEDEPTH_HOME, else the user's data folder as the platform has it."""
-    if configured := os.environ.get("EDGEDEPTH_HOME"):
-        return Path(configured).expanduser()
+    """EDGEDEPTH_HOME, else the user's data folder as the platform has it.
+
+    Raises:
+        OutputError: this user has no home folder, as in a container that runs under a bare number.
+    """
+    try:
+        if configured := os.environ.get("EDGEDEPTH_HOME"):
+            return Path(configured).expanduser()
+        return _data_folder() / "edgedepth"
+    except RuntimeError as error:
+        raise OutputError(f"no home folder: {error}", remedy="set EDGEDEPTH_HOME to a folder of your choice") from error
+
+
+def _data_folder() -> Path:
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "edgedepth"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "edgedepth"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgedepth"
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
 def bundles_folder() -> Path:
@@ -42,7 +53,7 @@ def bundle_folder(model: str, target: str, precision: str, layout: str = "staged
 def stored_bundles() -> list[Bundle]:
     """The store's bundles, newest first, by what their manifests say. Files are not looked at.
 
-    Folders whose manifest isn't understood are left out: the store may be shared with a newer version.
+    Folders whose manifest can't be read or isn't understood are left out: the store may be shared with a newer version.
     """
     folder = bundles_folder()
     found = []
@@ -51,6 +62,6 @@ def stored_bundles() -> list[Bundle]:
             continue
         try:
             found.append(Bundle(path, peek_manifest(path)))
-        except BundleSchemaError:
+        except BundleError:
             continue
     return sorted(found, key=lambda bundle: bundle.manifest.created_utc, reverse=True)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedepth.core.errors import OptionError
+from edgedepth.core.errors import WeightsError
+from edgedepth.core.hashing import sha256_file
+from edgedepth.core.optional import require
 from edgedepth.core.spec import ModelSpec
+from edgedepth.models.depth_pro_config import depth_pro_preprocess, depth_pro_stages, depth_pro_tiling
 from edgedepth.models.registry import ModelEntry, model_entry
+from edgedepth.models.weights import cached_path, find_weights, random_seed
 
 if TYPE_CHECKING:
     from edgedepth.models.depth_pro import DepthPro
 
 __all__ = ["LoadedModel", "load_model"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,90 @@ class LoadedModel:
     module: DepthPro
 
 
-def load_model(name: str, *, weights: str | Path | None = None) -> LoadedModel:
-    """STUB, being written."""
-    raise OptionError("not written", remedy="write it")
+def load_model(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    download: bool = True,
+    announce: Callable[[str], None] = _log.warning,
+) -> LoadedModel:
+    """Build a model and give it its weights.
+
+    Args:
+        name: a name of the registry, "depth-pro".
+        weights: a checkpoint file; "random:SEED" for random weights; None: the published ones, downloaded if they
+            are not here yet, or seeded random ones where none are published.
+        download: whether the network may be used.
+        announce: told the licence before a download. By default the log's warnings, which are seen unconfigured.
+
+    Raises:
+        OptionError: an unknown name or a bad seed.
+        WeightsError: a checkpoint that can't be found, downloaded or read, or is another model's.
+        OutputError: no space for a download.
+        MissingExtraError: torch is not installed.
+    """
+    entry = model_entry(name)
+    seed = random_seed(entry, weights)
+    require("torch", extra="export", purpose="to load the reference model")
+    if seed is not None:
+        return _random(entry, seed)
+    return _from_file(entry, find_weights(entry, weights, download=download, announce=announce))
+
+
+def _random(entry: ModelEntry, seed: int) -> LoadedModel:
+    from edgedepth.models.checkpoints import weights_sha256
+    from edgedepth.models.random_init import random_depth_pro
+
+    _log.warning("%s is untrained: random weights, seed %d; its depth means nothing", entry.name, seed)
+    module = random_depth_pro(entry.config, seed)
+    # Random numbers are nobody's work: the licence of a model's published weights does not bind them.
+    spec = _spec(
+        entry,
+        module,
+        licence="Apache-2.0",
+        source=f"random weights, seed {seed}",
+        weights_sha256=weights_sha256(module),
+        trained=False,
+    )
+    return LoadedModel(entry, spec, module)
+
+
+def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
+    from edgedepth.models.checkpoints import load_checkpoint
+
+    sha256 = sha256_file(path)
+    source = entry.weights
+    published = source is not None and sha256 == source.sha256
+    if source is not None and not published and path == cached_path(entry.name, source):
+        raise WeightsError(
+            f"{path} is damaged: its sha256 is {sha256} instead of {source.sha256}",
+            remedy="delete it and run this again: it is downloaded anew",
+        )
+    module = load_checkpoint(path, entry.config)
+    spec = _spec(
+        entry,
+        module,
+        licence=entry.licence if published else "not known: weights from a local file",
+        source=f"{source.repo}@{source.revision}: {source.file}" if source and published else f"file {path.name}",
+        weights_sha256=sha256,
+        trained=True,
+    )
+    return LoadedModel(entry, spec, module)
+
+
+def _spec(
+    entry: ModelEntry, module: DepthPro, *, licence: str, source: str, weights_sha256: str, trained: bool
+) -> ModelSpec:
+    return ModelSpec(
+        name=entry.name,
+        family=entry.family,
+        kind=entry.kind,
+        stages=depth_pro_stages(entry.config),
+        preprocess=depth_pro_preprocess(entry.config),
+        tiling=depth_pro_tiling(entry.config),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        licence=licence,
+        source=source,
+        weights_sha256=weights_sha256,
+        trained=trained,
+    )

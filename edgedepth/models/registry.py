@@ -72,13 +72,13 @@ MODELS: dict[str, ModelEntry] = {
             parameters=951_991_330,
             weights=WeightsSource(
                 repo="apple/DepthPro",
-                revision="main",
+                # Commit and sha256 are stated alike by several unrelated public projects that pin the file.
+                revision="ccd1350a774eb2248bcdfb3be430e38f1d3087ef",
                 file="depth_pro.pt",
-                # Stated alike by several public projects that pin the file; its publisher states none.
                 sha256="3eb35ca68168ad3d14cb150f8947a4edf85589941661fdb2686259c80685c0ce",
                 size=1_904_446_787,
                 licence="Apple Machine Learning Research Model licence (research only)",
-                licence_url="https://huggingface.co/apple/DepthPro/blob/main/LICENSE",
+                licence_url="https://huggingface.co/apple/DepthPro/blob/ccd1350a774eb2248bcdfb3be430e38f1d3087ef/LICENSE",
             ),
             licence="Apple Machine Learning Research Model licence (research only)",
             note="Depth Pro as published (arXiv 2410.02073)",
@@ -88,7 +88,7 @@ MODELS: dict[str, ModelEntry] = {
             family="depth-pro",
             kind="metric",
             config=DEPTH_PRO_MINI,
-            parameters=0,
+            parameters=10_096_762,
             weights=None,
             licence="Apache-2.0",
             note="UNTRAINED: the same topology, small, on seeded random weights; for trying the tools, not for depth",

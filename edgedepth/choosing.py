@@ -1,0 +1,112 @@
+"""Which bundle is meant: from what a caller asked for to a folder, or to one line that says what is missing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import get_args
+
+from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.errors import BundleNotFoundError, OptionError
+from edgedepth.core.spec import Precision
+from edgedepth.core.store import bundles_folder, stored_bundles
+from edgedepth.models.registry import MODELS
+from edgedepth.runtimes.base import ALIASES, BACKENDS, PLANNED
+
+__all__ = ["choose_bundle", "export_command", "names_bundle", "target_named"]
+
+log = logging.getLogger("edgedepth")
+
+
+def target_named(backend: str) -> str | None:
+    """The target whose bundles a backend runs; None for "auto".
+
+    Raises:
+        OptionError: no backend is called that.
+    """
+    backend = ALIASES.get(backend, backend)
+    if backend == "auto":
+        return None
+    if backend not in (*BACKENDS, *PLANNED):
+        raise OptionError(
+            f"there is no backend {backend!r}; allowed are auto, torch, {', '.join((*BACKENDS, *PLANNED))}",
+            remedy="edgedepth doctor lists what runs here",
+        )
+    return backend
+
+
+def names_bundle(model: str | os.PathLike[str] | None) -> bool:
+    """Whether `model` is a path and not the name of a model. A name of the registry is never a path."""
+    if model is None or model in MODELS:
+        return False
+    return isinstance(model, os.PathLike) or os.sep in model or "/" in model or Path(model).exists()
+
+
+def choose_bundle(model: str | os.PathLike[str] | None, backend: str, precision: Precision | None) -> Bundle:
+    """The bundle to run.
+
+    Args:
+        model: a bundle's folder, the name of a model, or None for any model.
+        backend: "auto", or the one that shall run it.
+        precision: None for any.
+
+    Returns:
+        The bundle at that path; else the newest bundle of the store that fits, and the log says which.
+
+    Raises:
+        BundleNotFoundError: none fits; the remedy is the export command that makes one.
+        BundleError: the one at that path can't be used.
+        OptionError: an unknown name, or a bundle that isn't what backend and precision ask for.
+    """
+    target = target_named(backend)
+    if precision is not None and precision not in get_args(Precision):
+        raise OptionError(
+            f"precision is {precision!r}; allowed are {', '.join(get_args(Precision))}", remedy="or leave it out"
+        )
+    if names_bundle(model):
+        return _at_path(Path(str(model)), target, precision)
+    if model is not None and model not in MODELS:
+        raise OptionError(
+            f"{str(model)!r} is neither a bundle's folder nor a model; models are {', '.join(MODELS)}",
+            remedy="edgedepth models lists them; edgedepth export writes bundles",
+        )
+    return _newest(None if model is None else str(model), target, precision)
+
+
+def _at_path(path: Path, target: str | None, precision: Precision | None) -> Bundle:
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    for what, asked, got in (("target", target, manifest.target), ("precision", precision, manifest.precision)):
+        if asked is not None and asked != got:
+            raise OptionError(
+                f"{path} has {what} {got}; {asked} was asked for",
+                remedy=export_command(manifest.model.name, target or manifest.target, precision),
+            )
+    return bundle
+
+
+def _newest(model: str | None, target: str | None, precision: Precision | None) -> Bundle:
+    targets = (target,) if target else tuple(BACKENDS)
+    for bundle in stored_bundles():
+        manifest = bundle.manifest
+        fits = (
+            manifest.target in targets
+            and model in (None, manifest.model.name)
+            and precision in (None, manifest.precision)
+        )
+        if fits:
+            log.info("using the newest fitting bundle of the store: %s", bundle.path)
+            return open_bundle(bundle.path)
+    wanted = " ".join(part for part in (target, precision, model) if part)
+    planned = f"; the {target} backend is not built yet in this version, onnx is" if target in PLANNED else ""
+    raise BundleNotFoundError(
+        f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}{planned}",
+        remedy=export_command(model or "depth-pro", target or "onnx", precision),
+    )
+
+
+def export_command(model: str, target: str, precision: Precision | None) -> str:
+    """The command that makes such a bundle."""
+    flag = precision or ("fp16" if target == "tensorrt" else "fp32")
+    return f"edgedepth export --model {model} --target {target} --{flag}"

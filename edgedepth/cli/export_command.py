@@ -1,0 +1,91 @@
+"""Export a model for a target: writes a bundle, a folder with one artefact a stage and a manifest.
+
+edgedepth export --model depth-pro-mini --target onnx
+edgedepth export --target onnx --fp16 --weights depth_pro.pt --out depth-pro-fp16
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgedepth.cli.arguments import add_weights
+from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.cli.inspect_command import bundle_facts, print_bundle
+from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.exporters.base import EXPORTERS, PLANNED, ExportOptions
+from edgedepth.exporting import export_bundle
+from edgedepth.models.registry import DEFAULT_MODEL
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "write a bundle for a target"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="a name that `edgedepth models` lists (default: %(default)s)"
+    )
+    built, planned = ", ".join(EXPORTERS), ", ".join(PLANNED)
+    parser.add_argument("--target", default="onnx", help=f"{built}; not built yet: {planned} (default: %(default)s)")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--fp32", dest="precision", action="store_const", const="fp32", help="the default")
+    precision.add_argument(
+        "--fp16",
+        dest="precision",
+        action="store_const",
+        const="fp16",
+        help="half the size; LayerNorm, softmax and the last inverse-depth arithmetic stay fp32",
+    )
+    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="not built yet")
+    add_weights(parser)
+    parser.add_argument("--calib", metavar="SET", help="calibration set for --int8; not built yet")
+    parser.add_argument(
+        "--layout",
+        choices=("staged", "single"),
+        default="staged",
+        help="one graph a stage, or one in all: image in, inverse depth and FOV out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tile-batch",
+        type=int,
+        default=ExportOptions().tile_batch,
+        metavar="N",
+        help="tiles a call of the patch encoder (default: %(default)s)",
+    )
+    parser.add_argument("--dynamic-batch", action="store_true", help="let the patch encoder take any number of tiles")
+    parser.add_argument("--opset", type=int, default=ExportOptions().opset, help="ONNX opset (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
+    parser.set_defaults(precision="fp32")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and tell what was written."""
+    if args.calib and args.precision != "int8":
+        raise OptionError("--calib goes with --int8", remedy="leave --calib out")
+    if args.calib:
+        raise UnsupportedError("INT8 calibration is not built yet", remedy="use --fp16 or --fp32")
+    options = ExportOptions(
+        precision=args.precision,
+        layout=args.layout,
+        tile_batch=args.tile_batch,
+        dynamic_batch=args.dynamic_batch,
+        opset=args.opset,
+    )
+    with progress_bar() as progress:
+        bundle = export_bundle(
+            args.model,
+            args.target,
+            options=options,
+            weights=args.weights,
+            out=args.out,
+            progress=progress,
+            announce=note,
+        )
+    if args.json:
+        print_json(bundle_facts(bundle))
+    else:
+        print_bundle(bundle)
+        note(f"next: edgedepth verify {bundle.path} --images DIR")
+    return 0

@@ -1,0 +1,158 @@
+"""Metric depth of pictures, by a bundle.
+
+    edgedepth infer photo.jpg --bundle BUNDLE --out depth
+    edgedepth infer folder --backend onnx --focal-px 1450
+
+Writes NAME_depth.png (16 bit, millimetres) and NAME_color.png for each picture. The focal length is --focal-px, else
+the picture's own EXIF, else the model's prediction; the table tells which.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgedepth.cli.arguments import add_device
+from edgedepth.cli.console import note, print_error, print_json, print_table
+from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
+from edgedepth.facade import EdgeDepth
+from edgedepth.photos import Photo, list_photos, read_photo
+from edgedepth.result import DepthResult
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "metric depth of pictures"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="pictures, or folders of pictures")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
+    chosen.add_argument("--model", help="run the newest bundle of this model; with --backend torch, the model itself")
+    parser.add_argument(
+        "--backend", default="auto", help="onnx, or torch for the reference itself (default: the bundle's)"
+    )
+    parser.add_argument("--precision", help="fp32 or fp16, to choose among the store's bundles")
+    add_device(parser)
+    parser.add_argument(
+        "--focal-px", type=float, metavar="F", help="the camera's focal length in pixels; wins over EXIF"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("depth"), metavar="DIR", help="where to write (default: %(default)s)"
+    )
+    parser.add_argument("--npy", action="store_true", help="also write NAME_depth.npy: float32 metres, not rounded")
+    parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")
+    parser.add_argument(
+        "--resident",
+        choices=("all", "one"),
+        default="all",
+        help="one: load the stages in turn; slower, for little memory",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every picture; a bad one is told and the others go on."""
+    paths = list_photos(args.images)
+    names = _unique_names(paths)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{args.out} can't be made: {error.strerror}", remedy="choose another folder with --out"
+        ) from error
+    done: list[dict[str, Any]] = []
+    worst = 0
+    with EdgeDepth(
+        args.bundle if args.bundle is not None else args.model,
+        backend=args.backend,
+        device=args.device,
+        precision=args.precision,
+        color="rgb",
+        tile_batch=args.tile_batch,
+        resident=args.resident,
+    ) as model:
+        for path, name in zip(paths, names, strict=True):
+            try:
+                photo = read_photo(path)
+                result, source = _infer(model, photo, args.focal_px)
+                done.append(_facts(path, result, source) | {"files": _save(result, args.out, name, npy=args.npy)})
+                note(
+                    f"{path}: focal length {result.focal_px:.0f} px, {source}"
+                )
+            except EdgeDepthError as error:
+                print_error(error, as_json=False)
+                done.append(
+                    {
+                        "image": str(path),
+                        "error": {"type": type(error).__name__, "problem": error.problem, "remedy": error.remedy},
+                    }
+                )
+                worst = max(worst, error.exit_code)
+    if args.json:
+        print_json({"images": done})
+    else:
+        _print(done)
+    return worst
+
+
+def _infer(model: EdgeDepth, photo: Photo, focal_px: float | None) -> tuple[DepthResult, str]:
+    """The depth, and in words where its focal length came from."""
+    if focal_px is not None:
+        return model.infer(photo.pixels_rgb, focal_px=focal_px), "given by --focal-px"
+    result = model.infer(photo.pixels_rgb, focal_px=photo.focal_px)
+    if photo.focal_px is not None:
+        return result, photo.focal_source
+    return result, f"predicted by the model ({photo.focal_source})"
+
+
+def _save(result: DepthResult, out: Path, name: str, *, npy: bool) -> dict[str, str]:
+    files = {"depth_png16_mm": out / f"{name}_depth.png", "color": out / f"{name}_color.png"}
+    result.save_png16(files["depth_png16_mm"])
+    result.save_color(files["color"])
+    if npy:
+        files["depth_npy_m"] = out / f"{name}_depth.npy"
+        result.save_npy(files["depth_npy_m"])
+    return {kind: str(path) for kind, path in files.items()}
+
+
+def _facts(path: Path, result: DepthResult, source: str) -> dict[str, Any]:
+    near, median, far = (float(value) for value in np.percentile(result.depth, (1, 50, 99)))
+    quantiles = {"depth_m_p1": near, "depth_m_median": median, "depth_m_p99": far}
+    return {"image": str(path), **result.summary(), "focal_source": source, **quantiles}
+
+
+def _print(done: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            entry["image"],
+            f"{entry['focal_px']:.0f}",
+            f"{entry['fov_deg']:.1f}",
+            f"{entry['depth_m_p1']:.2f} / {entry['depth_m_median']:.2f} / {entry['depth_m_p99']:.2f}",
+            f"{sum(entry['timings_ms'].values()):.0f}",
+            entry["files"]["color"],
+        )
+        for entry in done
+        if "error" not in entry
+    ]
+    if rows:
+        untrained = any(not entry.get("trained", True) for entry in done)
+        title = "UNTRAINED weights: these depths mean nothing" if untrained else ""
+        columns = ("picture", "focal px", "fov °", "depth m, 1 / 50 / 99 %", "ms", "picture of the depth")
+        print_table(columns, rows, title=title)
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    """Names for the outputs: the stem, or the whole name where two pictures share a stem."""
+    stems = Counter(path.stem for path in paths)
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise OptionError(
+            f"two pictures are called {twice[0]!r}; their results would overwrite each other",
+            remedy="run them one by one, with another --out for each",
+        )
+    return names

@@ -1,0 +1,129 @@
+"""diagnose: what is installed here, which devices there are, and what can be exported and run, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.core.errors import EdgeDepthError
+from edgedepth.core.optional import is_installed
+from edgedepth.core.plain import to_plain
+from edgedepth.core.store import home
+from edgedepth.exporters.base import EXPORTERS, ExportOptions, exporter_for
+from edgedepth.exporters.base import PLANNED as PLANNED_TARGETS
+from edgedepth.runtimes.base import BACKENDS, backend_named
+
+__all__ = ["Diagnosis", "TargetDiagnosis", "diagnose"]
+
+# Distribution, import name, and the extra that installs it.
+_PACKAGES = (
+    ("numpy", "numpy", ""),
+    ("opencv-python", "cv2", ""),
+    ("torch", "torch", "export"),
+    ("onnx", "onnx", "export"),
+    ("onnxscript", "onnxscript", "export"),
+    ("safetensors", "safetensors", "export"),
+    ("huggingface_hub", "huggingface_hub", "export"),
+    ("onnxruntime", "onnxruntime", "onnx"),
+    ("openvino", "openvino", "openvino"),
+    ("tensorrt", "tensorrt", "tensorrt"),
+    ("coremltools", "coremltools", "coreml"),
+    ("pillow", "PIL", "cli"),
+    ("rich", "rich", "cli"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetDiagnosis:
+    """What can be done with one target on this machine.
+
+    Args:
+        name: of the target and its backend.
+        version: of the runtime; None when it isn't installed.
+        runs: whether its bundles run here.
+        devices: what it can be asked for, best first.
+        exports: whether bundles can be written here.
+        reason: why not, and what cures it; empty when both can be done.
+    """
+
+    name: str
+    version: str | None
+    runs: bool
+    devices: tuple[str, ...]
+    exports: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The whole answer.
+
+    Args:
+        machine: processor, cores, memory, system, Python.
+        store: the artefact store's folder.
+        packages: versions of what is installed.
+        missing: what isn't, with the extra that installs it.
+        targets: one row a target.
+    """
+
+    machine: dict[str, str]
+    store: str
+    packages: dict[str, str]
+    missing: dict[str, str]
+    targets: tuple[TargetDiagnosis, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine. Raises nothing: what is missing is the answer."""
+    return Diagnosis(
+        machine=describe_machine(),
+        store=str(home()),
+        packages=versions_of([name for name, _, _ in _PACKAGES]),
+        missing={name: extra for name, module, extra in _PACKAGES if extra and not is_installed(module)},
+        targets=(_torch(), *(_target(name) for name in (*EXPORTERS, *PLANNED_TARGETS))),
+    )
+
+
+def _torch() -> TargetDiagnosis:
+    there = is_installed("torch")
+    return TargetDiagnosis(
+        name="torch",
+        version=versions_of(["torch"]).get("torch"),
+        runs=there,
+        devices=("cpu",) if there else (),
+        exports=False,
+        reason="it is the reference: run and compared with, never exported"
+        if there
+        else "torch is not installed: pip install 'edgedepth[export]'",
+    )
+
+
+def _target(name: str) -> TargetDiagnosis:
+    reasons = []
+    version: str | None = None
+    devices: tuple[str, ...] = ()
+    if name in BACKENDS:
+        available = backend_named(name).availability()
+        version, devices = available.version, available.devices
+        reasons.append(available.reason)
+    exports = False
+    try:
+        support = exporter_for(name).check(ExportOptions())
+        exports = support.ok
+        reasons.append(f"{support.reason}: {support.remedy}" if not support.ok else "")
+    except EdgeDepthError as error:
+        reasons.append(error.problem)
+    return TargetDiagnosis(
+        name=name,
+        version=version,
+        runs=bool(devices),
+        devices=devices,
+        exports=exports,
+        reason="; ".join(reason for reason in reasons if reason),
+    )

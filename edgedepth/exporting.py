@@ -1,0 +1,60 @@
+"""export_bundle: a model's name in, a verified-ready bundle out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import UnsupportedError
+from edgedepth.core.progress import Progress, silent
+from edgedepth.core.store import bundle_folder
+from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.models.loading import load_model
+from edgedepth.models.registry import DEFAULT_MODEL, model_entry
+
+__all__ = ["export_bundle"]
+
+
+def export_bundle(
+    model: str = DEFAULT_MODEL,
+    target: str = "onnx",
+    *,
+    options: ExportOptions | None = None,
+    weights: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Bundle:
+    """Export a model.
+
+    Args:
+        model: its name; `edgedepth models` lists them.
+        target: "onnx".
+        options: precision, layout, tile batch; None for the defaults.
+        weights: a checkpoint, "random:SEED", or None: the cache, else a download.
+        out: the bundle's folder; None: in the artefact store, where EdgeDepth finds it.
+        progress: told of each step.
+        announce: told, in one line each, what a person has to know: the licence before a download.
+
+    Returns:
+        The bundle, written whole.
+
+    Raises:
+        OptionError, UnsupportedError: an unknown name, or options that can't be met; nothing was loaded or written.
+        WeightsError: the weights can't be had.
+        ExportFailedError: the toolchain gave up.
+        OutputError, BundleBusyError: the folder can't be written.
+    """
+    options = options or ExportOptions()
+    entry = model_entry(model)
+    exporter = exporter_for(target)
+    support = exporter.check(options)
+    if not support.ok:
+        raise UnsupportedError(support.reason, remedy=support.remedy)
+    folder = (
+        Path(out) if out is not None else bundle_folder(entry.name, exporter.target, options.precision, options.layout)
+    )
+    loaded = load_model(entry.name, weights=weights, announce=announce)
+    return exporter.export(loaded, options, folder, progress=progress)

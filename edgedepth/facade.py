@@ -1,0 +1,175 @@
+"""EdgeDepth: one call that runs any bundle, or the reference itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from edgedepth.choosing import choose_bundle, names_bundle
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import OptionError
+from edgedepth.core.session import OpenStage
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, Precision
+from edgedepth.models.registry import DEFAULT_MODEL
+from edgedepth.programs.frames import Color, as_rgb
+from edgedepth.programs.opening import open_program
+from edgedepth.programs.stages import Resident, StagePool
+from edgedepth.proof import is_proven, prove
+from edgedepth.result import DepthResult
+from edgedepth.runtimes.base import SessionOptions, backend_named
+
+__all__ = ["EdgeDepth", "SelfTest"]
+
+SelfTest = Literal["first-use", "always", "never"]
+
+log = logging.getLogger("edgedepth")
+
+
+class EdgeDepth:
+    """A depth model, opened on a device.
+
+    Args:
+        model: a bundle's folder, or a model's name. None: the newest fitting bundle of the artefact store
+            (EDGEDEPTH_HOME), whatever its model; the log says which.
+        backend: "onnx", or "torch" for the eager reference itself (slow, needs the `export` extra). "auto": what
+            the bundle was exported for.
+        device: "auto", "cpu", "cuda", "cuda:1". A device asked for by name is that device or an error.
+        precision: "fp32" or "fp16" to choose among the store's bundles; None takes any.
+        color: order of a frame's channels: "bgr" as OpenCV reads them, or "rgb".
+        tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch. None: the bundle's.
+        resident: "all" keeps every stage in memory; "one" loads them in turn for each frame: slower, and fits
+            boards of 8 GB.
+        threads: of the arithmetic; None leaves it to the backend.
+        self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
+
+    Raises:
+        EdgeDepthError: one of its subclasses, each with what was wrong and what cures it (edgedepth.core.errors).
+
+    Not thread-safe: buffers are kept between frames. Use one EdgeDepth a thread.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: Precision | None = None,
+        color: Color = "bgr",
+        tile_batch: int | None = None,
+        resident: Resident = "all",
+        threads: int | None = None,
+        self_test: SelfTest = "first-use",
+    ) -> None:
+        as_rgb(np.zeros((16, 16, 3), np.uint8), color)  # an unknown colour order shows now, not at the first frame
+        if self_test not in ("first-use", "always", "never"):
+            raise OptionError(
+                f"self_test is {self_test!r}; allowed are 'first-use', 'always', 'never'", remedy="or leave it out"
+            )
+        self.color: Color = color
+        self.bundle: Bundle | None = None
+        options = SessionOptions(device=device, threads=threads)
+        if backend == "torch":
+            self.spec, open_stage, layout = _open_reference(model, precision, options)
+            self.backend, fixed = "torch", None
+        else:
+            self.bundle = choose_bundle(model, backend, precision)
+            manifest = self.bundle.manifest
+            self.spec, layout, fixed = manifest.model, manifest.layout, manifest.tile_batch
+            self.backend, open_stage = manifest.target, _bundle_stages(self.bundle, options)
+        self._pool = StagePool(open_stage, resident=resident)
+        try:
+            self._program = open_program(
+                self.spec, self._pool, layout=layout, tile_batch=tile_batch or fixed or DEFAULT_TILE_BATCH
+            )
+            # Opened now, so that a missing device or a broken artefact shows here and not in the control loop.
+            self.device = self._pool.session("whole" if layout == "single" else self.spec.stages[0].name).device
+            log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
+            if self.bundle is not None and not self.spec.trained:
+                log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
+            self._prove(self_test)
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def infer(self, frame: object, *, focal_px: float | None = None) -> DepthResult:
+        """Metric depth of one frame.
+
+        Args:
+            frame: (H, W, 3) uint8 in `color` order; also (H, W), (H, W, 1), (H, W, 4), float in 0..1. 16 to 8192
+                pixels a side. It is never written to.
+            focal_px: the camera's focal length in pixels of this frame. Then the field of view is not predicted,
+                and its stage is neither run nor loaded. None: predicted.
+
+        Returns:
+            Depth in metres at the frame's size.
+
+        Raises:
+            FrameError: not a picture, with what was got and what is allowed.
+            OptionError: a focal length that isn't a positive number.
+            UnusableOutputError: what the model gave can't be metres.
+        """
+        rgb = as_rgb(frame, self.color)
+        prediction = self._program.predict(rgb, focal_px=focal_px)
+        return DepthResult(
+            depth=prediction.depth,
+            inverse_depth=prediction.inverse_depth,
+            focal_px=prediction.focal_px,
+            fov_deg=prediction.fov_deg,
+            focal_source=prediction.focal_source,
+            kind=self.spec.kind,
+            model=self.spec.name,
+            trained=self.spec.trained,
+            backend=self.backend,
+            device=self.device,
+            timings_ms=prediction.timings_ms,
+        )
+
+    def close(self) -> None:
+        """Free the stages. Closing twice is fine."""
+        self._pool.close()
+
+    def __enter__(self) -> EdgeDepth:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prove(self, self_test: SelfTest) -> None:
+        if self.bundle is None or self_test == "never":
+            return
+        version = backend_named(self.backend).availability().version
+        runtime = f"{self.backend} {version} {self.device}"
+        if self_test == "always" or not is_proven(self.bundle, runtime):
+            prove(self.bundle, runtime, self._program)
+
+
+def _bundle_stages(bundle: Bundle, options: SessionOptions) -> OpenStage:
+    backend = backend_named(bundle.manifest.target)
+    return lambda stage: backend.open(bundle, stage, options)
+
+
+def _open_reference(
+    model: str | os.PathLike[str] | None, precision: Precision | None, options: SessionOptions
+) -> tuple[ModelSpec, OpenStage, Layout]:
+    from edgedepth.models.loading import load_model
+    from edgedepth.runtimes.torch_session import reference_stages
+
+    if names_bundle(model):
+        raise OptionError(
+            f"{model} is a bundle; the torch backend runs the reference, from a model's name",
+            remedy="leave backend out to run the bundle, or pass model='depth-pro-mini'",
+        )
+    if precision not in (None, "fp32"):
+        raise OptionError(
+            f"the reference is fp32; {precision} was asked for",
+            remedy=f"export a bundle: edgedepth export --target onnx --{precision}",
+        )
+    loaded = load_model(str(model or DEFAULT_MODEL))
+    return loaded.spec, reference_stages(loaded, options), "staged"

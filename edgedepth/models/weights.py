@@ -1,0 +1,117 @@
+"""Which weights a model gets: the caller's file, else the downloaded one, else a download."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from edgedepth.core.errors import OptionError, WeightsError
+from edgedepth.core.store import weights_folder
+from edgedepth.models.download import download_file, partial_path
+from edgedepth.models.registry import ModelEntry, WeightsSource
+
+__all__ = ["WeightsState", "cached_path", "find_weights", "random_seed", "weights_state"]
+
+WeightsState = Literal["here", "partial", "damaged", "not here", "untrained"]
+
+_RANDOM = "random:"
+_MAX_SEED = 2**63 - 1
+
+_log = logging.getLogger(__name__)
+
+
+def find_weights(
+    entry: ModelEntry, weights: str | Path | None, *, download: bool, announce: Callable[[str], None]
+) -> Path:
+    """The checkpoint file to load.
+
+    A downloaded file got its name only after its sha256 was found right, so the name and the size are enough to
+    take it; load_model hashes whatever it loads, because the hash goes into every bundle.
+
+    Args:
+        entry: the model.
+        weights: a checkpoint of the caller's; None: the published one.
+        download: whether the network may be used.
+        announce: told the licence before a download.
+
+    Raises:
+        WeightsError: no such file, or no weights here and no leave to download them.
+        DownloadError: they can't be downloaded.
+        OutputError: the disk is full or can't be written.
+    """
+    if weights is not None:
+        return _own_file(Path(weights).expanduser())
+    source = entry.weights
+    if source is None:
+        raise WeightsError(
+            f"{entry.name} has no trained weights yet",
+            remedy="--weights PATH takes a checkpoint of yours, --weights random:0 takes random ones",
+        )
+    target, state = cached_path(entry.name, source), weights_state(entry)
+    if state == "here":
+        return target
+    if not download:
+        raise WeightsError(
+            f"the weights of {entry.name} are {state}: {target}; downloading is switched off", remedy=_remedy(source)
+        )
+    if state == "damaged":
+        _log.warning("%s has not the %d bytes it should have; it is downloaded again", target, source.size)
+    download_file(source, target, announce=announce, remedy=_remedy(source))
+    return target
+
+
+def weights_state(entry: ModelEntry) -> WeightsState:
+    """Whether a model's published weights are on this disk. Asks neither the network nor the files' content."""
+    if entry.weights is None:
+        return "untrained"
+    target = cached_path(entry.name, entry.weights)
+    if target.is_file():
+        return "here" if target.stat().st_size == entry.weights.size else "damaged"
+    return "partial" if partial_path(target).is_file() else "not here"
+
+
+def cached_path(name: str, source: WeightsSource) -> Path:
+    """Where a download goes. Another sha256 is another folder: new weights never pass for old ones."""
+    return weights_folder() / name / source.sha256[:12] / source.file
+
+
+def random_seed(entry: ModelEntry, weights: str | Path | None) -> int | None:
+    """The seed of random weights, or None where a file is meant.
+
+    "random:SEED" asks for them, for any model, to try the toolchain without a checkpoint. A model that has no
+    trained weights gets seed 0 unasked.
+
+    Raises:
+        OptionError: "random:" with something else than an integer from 0 to 2^63 - 1.
+    """
+    if weights is None:
+        return 0 if entry.weights is None else None
+    if not isinstance(weights, str) or not weights.startswith(_RANDOM):
+        return None
+    digits = weights.removeprefix(_RANDOM)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= _MAX_SEED):
+        raise OptionError(
+            f"--weights {weights!r} has no seed; an integer from 0 to {_MAX_SEED} is allowed",
+            remedy="--weights random:0, or ./random:... if a file is called that",
+        )
+    return int(digits)
+
+
+def _own_file(path: Path) -> Path:
+    if path.is_dir():
+        raise WeightsError(
+            f"--weights {path} is a folder; a checkpoint file is meant",
+            remedy="name the .pt or .safetensors file in it",
+        )
+    if not path.is_file():
+        raise WeightsError(f"--weights {path}: there is no such file", remedy="check the path, or leave --weights out")
+    return path
+
+
+def _remedy(source: WeightsSource) -> str:
+    return (
+        f"bring {source.file} here by other means and pass --weights PATH (its licence: {source.licence_url}); "
+        "--model depth-pro-mini works offline, untrained"
+    )

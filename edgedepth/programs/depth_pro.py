@@ -1,0 +1,173 @@
+"""Depth Pro in stages: pyramid, tiles in micro-batches, fused maps, decoder, field of view.
+
+Source: Depth Pro (arXiv 2410.02073), section 3.1 and figure 3; github.com/apple/ml-depth-pro.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedepth.core.errors import OptionError
+from edgedepth.core.session import Array, Session
+from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
+from edgedepth.programs.canonical import CanonicalProgram, prepare
+from edgedepth.programs.resize import shrink
+from edgedepth.programs.stages import StagePool, run_stage
+from edgedepth.programs.stopwatch import Stopwatch
+from edgedepth.programs.tiling import Box, check_tiling, cut, fuse_tile, fused_side, tile_boxes
+
+__all__ = ["DepthProProgram"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A tile's place in the pyramid; `index` is that of its level."""
+
+    index: int
+    level: PyramidLevel
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class _TileBuffers:
+    """One micro-batch of tiles and what the patch encoder makes of it: the only ones there are."""
+
+    tiles: Array
+    outputs: dict[str, Array]
+
+
+class DepthProProgram(CanonicalProgram):
+    """Runs the stages patch_encoder, image_encoder, decoder and, without a focal length, fov.
+
+    The tiles' buffers and the fused maps are allocated at the first frame and kept for the next ones; with a
+    pool of resident="one" they are freed as soon as a frame no longer needs them.
+
+    Args:
+        spec: a model of the family "depth-pro", layout "staged".
+        pool: its stages; the program doesn't close it.
+        tile_batch: tiles in a micro-batch, 1 to all of them (35).
+
+    Raises:
+        OptionError: another tile_batch.
+        UnsupportedError: a tiling that doesn't cover the input.
+    """
+
+    def __init__(self, spec: ModelSpec, pool: StagePool, *, tile_batch: int) -> None:
+        super().__init__(spec, pool)
+        if spec.tiling is None:
+            raise OptionError(f"{spec.name} has no tiling", remedy="use SingleGraphProgram for one graph")
+        check_tiling(spec.tiling, spec.preprocess.size)
+        if isinstance(tile_batch, bool) or not isinstance(tile_batch, int) or not 1 <= tile_batch <= spec.tiling.count:
+            raise OptionError(
+                f"tile_batch is {tile_batch!r}; allowed are 1 to {spec.tiling.count}",
+                remedy="--tile-batch 5 suits most devices",
+            )
+        self._tiling: TilingSpec = spec.tiling
+        self._tile_batch = tile_batch
+        self._tiles = [
+            _Tile(index, level, box)
+            for index, level in enumerate(spec.tiling.levels)
+            for box in tile_boxes(spec.tiling, level)
+        ]
+        self._patch_encoder = spec.stage("patch_encoder")
+        self._width = int(self._patch_encoder.outputs[0].shape[-1])  # channels of a feature
+        self._buffers: _TileBuffers | None = None
+        self._fused: dict[str, Array] | None = None
+
+    def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:
+        pyramid = self._pyramid(rgb, watch)
+        fused = self._encode_tiles(pyramid, watch)
+        # The last level is one tile: what the image encoder and the field of view see.
+        thumbnail = pyramid[-1][None]
+        del pyramid
+        image_features = self._run("image_encoder", {"image": thumbnail}, watch)["image_features"]
+        size = self.spec.preprocess.size
+        # Allocated for each frame: it becomes the caller's.
+        out = {"canonical_inverse_depth": np.empty((1, 1, size, size), np.float32)}
+        decoded = self._run("decoder", {**fused, "image_features": image_features}, watch, out)
+        del image_features, fused
+        if self._pool.resident == "one":
+            self._fused = None
+        fov_deg = float("nan")
+        if want_fov:
+            feeds = {"image": thumbnail, "lowres_features": decoded["lowres_features"]}
+            fov_deg = self._run("fov", feeds, watch)["fov_deg"].item()
+        return decoded["canonical_inverse_depth"], fov_deg
+
+    def _run(
+        self, name: str, feeds: dict[str, Array], watch: Stopwatch, out: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
+        session = self._pool.session(name)
+        with watch(name):
+            return run_stage(session, self.spec.stage(name), feeds, out)
+
+    def _pyramid(self, rgb: Array, watch: Stopwatch) -> list[Array]:
+        """The prepared input at each level's scale, (3, S / scale, S / scale)."""
+        with watch("preprocess"):
+            image = prepare(rgb, self.spec.preprocess)
+            levels = [image]
+            for level in self._tiling.levels[1:]:
+                side = image.shape[1] // level.scale
+                levels.append(np.empty((3, side, side), np.float32))
+                shrink(image, levels[-1])
+        return levels
+
+    def _encode_tiles(self, pyramid: list[Array], watch: Stopwatch) -> dict[str, Array]:
+        """Run all tiles, a micro-batch at a time, each straight into the fused maps; (1, side, side, C) by name."""
+        session = self._pool.session("patch_encoder")
+        fixed = self._check_tile_batch(session)
+        with watch("tiling"):
+            self._buffers = buffers = self._buffers or self._new_buffers()
+            self._fused = fused = self._fused or self._new_fused()
+        for start in range(0, len(self._tiles), self._tile_batch):
+            batch = self._tiles[start : start + self._tile_batch]
+            count = self._tile_batch if fixed else len(batch)
+            with watch("tiling"):
+                for row, tile in zip(buffers.tiles, batch, strict=False):
+                    np.copyto(row, cut(pyramid[tile.index], tile.box))
+                # An artefact of a fixed batch is fed that many: any tile will do, its features go nowhere.
+                buffers.tiles[len(batch) : count] = buffers.tiles[0]
+            feeds = {"tiles": buffers.tiles[:count]}
+            out = {name: array[:count] for name, array in buffers.outputs.items()}
+            with watch("patch_encoder"):
+                outputs = run_stage(session, self._patch_encoder, feeds, out)
+            with watch("tiling"):
+                self._fuse(fused, outputs, batch)
+        if self._pool.resident == "one":
+            self._buffers = None
+        return fused
+
+    def _check_tile_batch(self, session: Session) -> bool:
+        """Whether the artefact takes a fixed number of tiles; refuses one that isn't tile_batch."""
+        batch = {tensor.name: tensor.shape[0] for tensor in session.inputs}.get("tiles")
+        if isinstance(batch, int) and batch != self._tile_batch:
+            raise OptionError(
+                f"tile_batch is {self._tile_batch}; this artefact was exported for batches of exactly {batch}",
+                remedy=f"use tile_batch={batch}, or 'edgedepth export --tile-batch {self._tile_batch}', "
+                "or --dynamic-batch for any size",
+            )
+        return isinstance(batch, int)
+
+    def _new_buffers(self) -> _TileBuffers:
+        tile, grid = self._tiling.tile, self._tiling.grid
+        features = (self._tile_batch, grid, grid, self._width)
+        return _TileBuffers(
+            tiles=np.empty((self._tile_batch, 3, tile, tile), np.float32),
+            outputs={tensor.name: np.empty(features, np.float32) for tensor in self._patch_encoder.outputs},
+        )
+
+    def _new_fused(self) -> dict[str, Array]:
+        sides = [fused_side(self._tiling, level) for level in self._tiling.levels]
+        names = {"latent0": sides[0], "latent1": sides[0]}
+        names |= {f"level{index}": side for index, side in enumerate(sides)}
+        return {name: np.empty((1, side, side, self._width), np.float32) for name, side in names.items()}
+
+    @staticmethod
+    def _fuse(fused: dict[str, Array], outputs: dict[str, Array], batch: list[_Tile]) -> None:
+        for row, tile in enumerate(batch):
+            fuse_tile(fused[f"level{tile.index}"][0], outputs["features"][row], tile.level, tile.box)
+            if tile.index == 0:
+                for name in ("latent0", "latent1"):
+                    fuse_tile(fused[name][0], outputs[name][row], tile.level, tile.box)

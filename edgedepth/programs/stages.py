@@ -1,0 +1,135 @@
+"""Sessions for a program: opened when they are needed, closed when memory is short, checked as they are used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal, get_args
+
+import numpy.typing as npt
+
+from edgedepth.core.errors import OptionError, StageError
+from edgedepth.core.session import Array, OpenStage, Session
+from edgedepth.core.spec import StageSpec, TensorSpec
+
+__all__ = ["Resident", "StagePool", "run_stage"]
+
+Resident = Literal["all", "one"]
+
+
+class StagePool:
+    """Opens stages lazily and keeps them.
+
+    Args:
+        open_stage: opens a stage by its name.
+        resident: "all" keeps every stage that was opened. "one" keeps a single stage in memory: the previous one
+            is closed before the next is opened, so each frame loads every stage again. For boards of 8 GB; slow.
+
+    Not thread-safe.
+
+    Raises:
+        OptionError: another value of resident.
+    """
+
+    def __init__(self, open_stage: OpenStage, *, resident: Resident = "all") -> None:
+        if resident not in get_args(Resident):
+            raise OptionError(f"resident is {resident!r}; allowed are 'all' and 'one'", remedy="resident='all'")
+        self.resident = resident
+        self.load_ms = 0.0  # spent on opening and closing stages since the pool was made
+        self._open_stage = open_stage
+        self._sessions: dict[str, Session] = {}
+        self._closed = False
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The stages that are in memory now."""
+        return tuple(self._sessions)
+
+    def session(self, stage: str) -> Session:
+        """The session of a stage. With resident="one" it is closed when another is asked for.
+
+        Raises:
+            StageError: the pool is closed.
+        """
+        if self._closed:
+            raise StageError(f"stage {stage} was asked for after close()", remedy="open the model again")
+        if stage not in self._sessions:
+            start = time.perf_counter()
+            try:
+                if self.resident == "one":
+                    self._close_sessions()
+                self._sessions[stage] = self._open_stage(stage)
+            finally:
+                self.load_ms += 1e3 * (time.perf_counter() - start)
+        return self._sessions[stage]
+
+    def close(self) -> None:
+        """Close every session, also when closing one of them fails. Closing twice is fine."""
+        self._closed = True
+        self._close_sessions()
+
+    def _close_sessions(self) -> None:
+        sessions, self._sessions = self._sessions, {}
+        with ExitStack() as stack:
+            for session in sessions.values():
+                stack.callback(session.close)
+
+    def __enter__(self) -> StagePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def run_stage(
+    session: Session,
+    stage: StageSpec,
+    feeds: Mapping[str, npt.NDArray[Any]],
+    out: Mapping[str, Array] | None = None,
+) -> dict[str, Array]:
+    """Run a stage once and check what it returns against what the model declares.
+
+    Args:
+        session: of that stage.
+        stage: what the model declares.
+        feeds: inputs by name.
+        out: outputs to write into, see Session.run.
+
+    Returns:
+        Every output of the stage by its name.
+
+    Raises:
+        StageError: a tensor is missing, or has another shape or dtype. Values are not looked at.
+    """
+    sizes: dict[str, int] = {}
+    for tensor in stage.inputs:
+        _check_tensor(stage.name, tensor, feeds, sizes)
+    outputs = session.run(feeds, out)
+    for tensor in stage.outputs:
+        _check_tensor(stage.name, tensor, outputs, sizes)
+    return outputs
+
+
+def _check_tensor(
+    stage: str, tensor: TensorSpec, arrays: Mapping[str, npt.NDArray[Any]], sizes: dict[str, int]
+) -> None:
+    """Check one tensor; `sizes` remembers what a named dimension was at first sight."""
+    remedy = "check the bundle with 'edgedepth verify BUNDLE', or export it again"
+    array = arrays.get(tensor.name)
+    if array is None:
+        raise StageError(f"stage {stage} has no tensor {tensor.name!r}; it has {sorted(arrays)}", remedy=remedy)
+    expected = tuple(tensor.shape)
+    if len(array.shape) == len(expected):
+        expected = tuple(
+            sizes.setdefault(size, got) if isinstance(size, str) else size
+            for size, got in zip(expected, array.shape, strict=True)
+        )
+    if array.shape != expected or array.dtype != tensor.dtype:
+        raise StageError(
+            f"stage {stage}: {tensor.name} is {array.dtype} {array.shape}, declared is {tensor.dtype} {expected}",
+            remedy=remedy,
+        )

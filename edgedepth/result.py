@@ -1,0 +1,182 @@
+"""DepthResult: what EdgeDepth gives for a frame, and the forms in which it is kept."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.coloring import color_range, colorize, stamp
+from edgedepth.core.errors import OptionError, OutputError
+from edgedepth.core.files import write_file
+from edgedepth.core.session import Array
+
+__all__ = ["DepthResult"]
+
+_COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DepthResult:
+    """Depth of one frame.
+
+    Args:
+        depth: (H, W) float32 in m, at the frame's size: distance along the camera's axis (Z), not along the ray.
+        inverse_depth: (H, W) float32 in 1/m, as the model gives it before it is clamped and inverted.
+        focal_px: focal length in pixels of the frame, which the metres rest on.
+        fov_deg: the horizontal field of view that belongs to it, in degrees.
+        focal_source: where the focal length came from: "given", "predicted".
+        kind: "metric".
+        model: the model's name.
+        trained: False for random weights: the depth means nothing, and pictures of it say so.
+        backend: what ran it: "onnx", "torch".
+        device: where, in words: "cpu".
+        timings_ms: milliseconds by step.
+    """
+
+    depth: Array = field(repr=False)
+    inverse_depth: Array = field(repr=False)
+    focal_px: float
+    fov_deg: float
+    focal_source: str
+    kind: Literal["metric", "relative_inverse"]
+    model: str
+    trained: bool
+    backend: str
+    device: str
+    timings_ms: Mapping[str, float]
+
+    def color_range(self) -> tuple[float, float]:
+        """near_m and far_m that colorize() takes by itself: lock them for a video, or its colours flicker.
+
+        >>> near_m, far_m = first.color_range()                     # doctest: +SKIP
+        >>> pictures = [r.colorize(near_m, far_m) for r in results]  # doctest: +SKIP
+        """
+        return color_range(self.depth)
+
+    def colorize(
+        self, near_m: float | None = None, far_m: float | None = None, colormap: str = "turbo"
+    ) -> npt.NDArray[np.uint8]:
+        """A picture of the depth, coloured by inverse depth: near is warm, far is cold, no data is black.
+
+        Args:
+            near_m: metres that get the warmest colour. None: by this frame (color_range).
+            far_m: metres that get the coldest colour. None: by this frame.
+            colormap: "turbo", "inferno", "magma", "plasma", "viridis" or "cividis".
+
+        Returns:
+            (H, W, 3) uint8, BGR as OpenCV shows and writes it. "UNTRAINED" stands in it when the weights are random.
+
+        Raises:
+            OptionError: an unknown colormap, or a range that isn't 0 < near_m < far_m.
+        """
+        picture = colorize(self.depth, near_m, far_m, colormap)
+        if not self.trained:
+            stamp(picture, "UNTRAINED")
+        return picture
+
+    def points(self) -> Array:
+        """The frame's pixels as points in space.
+
+        A pinhole camera with square pixels and the axis through the picture's middle: pixel (row, column) is
+        looked through at its centre, so the principal point is ((W - 1) / 2, (H - 1) / 2) when pixel centres have
+        whole numbers, which is (W / 2, H / 2) when pixel corners have them.
+
+        Returns:
+            (H, W, 3) float32 in m, in the camera's frame: X right, Y down, Z forward (OpenCV, ROS optical).
+            reshape(-1, 3) makes a list of them; NaN where the depth is NaN.
+        """
+        height, width = self.depth.shape
+        points = np.empty((height, width, 3), np.float32)
+        x = (np.arange(width) - (width - 1) / 2) / self.focal_px
+        y = (np.arange(height) - (height - 1) / 2) / self.focal_px
+        points[..., 0] = x.astype(np.float32) * self.depth
+        points[..., 1] = y.astype(np.float32)[:, None] * self.depth
+        points[..., 2] = self.depth
+        return points
+
+    def save_png16(self, path: str | os.PathLike[str]) -> Path:
+        """Save the depth as a 16-bit PNG in whole millimetres, as RGB-D tools and ROS (16UC1) read it.
+
+        0 is no data; 65535 is 65.535 m and everything beyond; what is nearer than 1 mm is 1.
+
+        Raises:
+            OptionError: the name doesn't end in .png.
+            OutputError: it can't be written. The file is then the old one, or none.
+        """
+        _check_suffix(path, (".png",))
+        millimetres = np.rint(np.clip(self.depth, 0.001, 65.535) * np.float32(1000))
+        return _write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
+
+    def save_npy(self, path: str | os.PathLike[str]) -> Path:
+        """Save the depth as numpy's file of float32 metres, without loss.
+
+        Raises:
+            OptionError: the name doesn't end in .npy.
+            OutputError: it can't be written. The file is then the old one, or none.
+        """
+        _check_suffix(path, (".npy",))
+        buffer = io.BytesIO()
+        np.save(buffer, self.depth, allow_pickle=False)
+        return write_file(path, buffer.getbuffer())
+
+    def save_color(
+        self,
+        path: str | os.PathLike[str],
+        near_m: float | None = None,
+        far_m: float | None = None,
+        colormap: str = "turbo",
+    ) -> Path:
+        """Save colorize()'s picture as PNG, JPEG or WebP, by the name's suffix.
+
+        Raises:
+            OptionError: another suffix, or what colorize() refuses.
+            OutputError: it can't be written. The file is then the old one, or none.
+        """
+        _check_suffix(path, _COLOR_SUFFIXES)
+        return _write_picture(path, self.colorize(near_m, far_m, colormap))
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the maps, as JSON's plain values; depths in m, null where nothing was measured."""
+        height, width = self.depth.shape
+        measured = self.depth[(self.depth > 0) & np.isfinite(self.depth)]
+        low, median, high = np.percentile(measured, (0, 50, 100)).tolist() if measured.size else (None, None, None)
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "trained": self.trained,
+            "backend": self.backend,
+            "device": self.device,
+            "width": width,
+            "height": height,
+            "focal_px": float(self.focal_px),
+            "focal_source": self.focal_source,
+            "fov_deg": float(self.fov_deg),
+            "depth_m": {"min": low, "median": median, "max": high},
+            "timings_ms": {step: float(value) for step, value in self.timings_ms.items()},
+        }
+
+
+def _check_suffix(path: str | os.PathLike[str], allowed: tuple[str, ...]) -> None:
+    path = Path(path)
+    if path.suffix.lower() not in allowed:
+        raise OptionError(
+            f"the file name {path.name!r} ends in {path.suffix or 'no suffix'}; allowed: {', '.join(allowed)}",
+            remedy=f"call it {path.with_suffix(allowed[0]).name}" if path.name else "give a file name",
+        )
+
+
+def _write_picture(path: str | os.PathLike[str], picture: npt.NDArray[Any]) -> Path:
+    # Encoded in memory: cv2.imwrite tells a full disk by returning False, and leaves half a file.
+    suffix = Path(path).suffix.lower()
+    encoded, content = cv2.imencode(suffix, picture)
+    if not encoded:
+        raise OutputError(f"OpenCV can't encode {path} as {suffix}", remedy="save it as .png")
+    return write_file(path, content.data)

@@ -1,0 +1,82 @@
+"""How far one depth map, or one tensor, is from another. Pure functions of numpy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.core.session import Array
+
+__all__ = ["DepthError", "TensorError", "compare_depth", "compare_tensors"]
+
+DELTA1_RATIO = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthError:
+    """A depth map against the reference's.
+
+    Args:
+        abs_rel: mean of |d - r| / r.
+        delta1: fraction of pixels with max(d / r, r / d) < 1.25.
+        max_rel: largest |d - r| / r.
+    """
+
+    abs_rel: float
+    delta1: float
+    max_rel: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorError:
+    """A tensor against the reference's.
+
+    Features pass through zero, where an error relative to the value itself says nothing; so these are relative
+    to the tensor's own size.
+
+    Args:
+        max_rel: largest |a - r|, divided by the largest |r|.
+        mean_rel: mean |a - r|, divided by the mean |r|.
+    """
+
+    max_rel: float
+    mean_rel: float
+
+
+def compare_depth(depth: Array, reference: Array) -> DepthError:
+    """Compare two depth maps in metres of one shape (H, W). The reference is positive and finite.
+
+    A value that is not finite makes every figure infinite (delta1: 0): it can't average away.
+    """
+    if depth.shape != reference.shape or depth.size == 0:
+        raise ValueError(f"depth {depth.shape} against reference {reference.shape}: two equal shapes are needed")
+    if not np.isfinite(depth).all() or (depth <= 0).any():
+        return DepthError(abs_rel=np.inf, delta1=0.0, max_rel=np.inf)
+    measured, truth = depth.astype(np.float64), reference.astype(np.float64)
+    relative = np.abs(measured - truth) / truth
+    ratio = np.maximum(measured / truth, truth / measured)
+    return DepthError(
+        abs_rel=float(relative.mean()), delta1=float((ratio < DELTA1_RATIO).mean()), max_rel=float(relative.max())
+    )
+
+
+def compare_tensors(actual: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> TensorError:
+    """Compare two tensors of one shape; what is not finite makes both figures infinite."""
+    if actual.shape != reference.shape or actual.size == 0:
+        raise ValueError(f"tensor {actual.shape} against reference {reference.shape}: two equal shapes are needed")
+    difference = np.abs(actual.astype(np.float64) - reference)
+    if not np.isfinite(difference).all():
+        return TensorError(max_rel=np.inf, mean_rel=np.inf)
+    size = np.abs(reference.astype(np.float64))
+    return TensorError(
+        max_rel=_relative(float(difference.max()), float(size.max())),
+        mean_rel=_relative(float(difference.mean()), float(size.mean())),
+    )
+
+
+def _relative(error: float, size: float) -> float:
+    if size > 0:
+        return error / size
+    return 0.0 if error == 0 else np.inf

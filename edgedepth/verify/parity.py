@@ -1,0 +1,232 @@
+"""Parity: a bundle against the eager fp32 reference, stage by stage and end to end, on real frames.
+
+Two frames at least: a value frozen at trace time passes any comparison on the frame it was traced with.
+A report with nothing in it fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from edgedepth.core.errors import EdgeDepthError, OptionError
+from edgedepth.core.progress import Progress, silent
+from edgedepth.core.session import Array, OpenStage, Session
+from edgedepth.core.tolerances import Tolerance
+from edgedepth.verify.depth_errors import DepthError, compare_depth
+from edgedepth.verify.shadow import ShadowSession, StageScore
+
+__all__ = [
+    "MIN_FRAMES",
+    "EndToEnd",
+    "Measured",
+    "OpenProgram",
+    "ParityReport",
+    "Predictor",
+    "StageParity",
+    "judge",
+    "verify_parity",
+]
+
+MIN_FRAMES = 2
+
+
+class Measured(Protocol):
+    """What is compared of a prediction."""
+
+    @property
+    def depth(self) -> Array:
+        """(H, W) float32 in metres."""
+        ...
+
+    @property
+    def fov_deg(self) -> float:
+        """Horizontal field of view in degrees."""
+        ...
+
+
+class Predictor(Protocol):
+    """Anything that turns a frame into metres: a bundle's program, or the eager reference."""
+
+    def predict(self, rgb: Array, /) -> Measured:
+        """Predict for an (H, W, 3) float32 RGB frame in 0..1."""
+        ...
+
+
+class OpenProgram(Protocol):
+    """Builds a program over whatever sessions it is given."""
+
+    def __call__(self, open_stage: OpenStage, /) -> Predictor:
+        """A program whose stages are opened by `open_stage`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndToEnd:
+    """Depth and field of view against the reference: the worst of the frames, figure by figure."""
+
+    abs_rel: float
+    delta1: float
+    max_rel: float
+    fov_deg: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageParity:
+    """One stage on the reference's own inputs: the worst over outputs, calls and frames."""
+
+    max_rel: float
+    mean_rel: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """The outcome. `failures` says in words what was short; passed means that it is empty."""
+
+    images: int
+    end_to_end: EndToEnd | None
+    stages: dict[str, StageParity]
+    tolerance: Tolerance
+    failures: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was compared and nothing was short."""
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract. A figure that is not finite is null: JSON has no infinity."""
+        whole = self.end_to_end
+        return {
+            "passed": self.passed,
+            "images": self.images,
+            "end_to_end": {
+                name: _finite(getattr(whole, name)) if whole else None
+                for name in ("abs_rel", "delta1", "max_rel", "fov_deg")
+            },
+            "stages": {
+                name: {"max_rel": _finite(stage.max_rel), "mean_rel": _finite(stage.mean_rel)}
+                for name, stage in self.stages.items()
+            },
+            "failures": list(self.failures),
+            "tolerance": {
+                "abs_rel": self.tolerance.abs_rel,
+                "max_rel": self.tolerance.max_rel,
+                "fov_deg": self.tolerance.fov_deg,
+                "stage_max_rel": self.tolerance.stage_max_rel,
+                "reason": self.tolerance.reason,
+            },
+        }
+
+
+def verify_parity(
+    frames: Sequence[Array],
+    *,
+    reference: Predictor,
+    candidate: Predictor,
+    open_program: OpenProgram,
+    open_reference_stage: OpenStage,
+    open_candidate_stage: OpenStage,
+    stage_names: Sequence[str],
+    tolerance: Tolerance,
+    progress: Progress = silent,
+) -> ParityReport:
+    """Compare a candidate with the reference.
+
+    Args:
+        frames: two or more (H, W, 3) float32 RGB frames in 0..1.
+        reference: the eager, unpatched, whole model.
+        candidate: the bundle's program over the bundle's sessions.
+        open_program: builds the bundle's program over given sessions.
+        open_reference_stage: opens a stage of the reference.
+        open_candidate_stage: opens a stage of the bundle.
+        stage_names: every stage that must have been compared.
+        tolerance: what is still right.
+        progress: told of each frame.
+
+    Raises:
+        OptionError: fewer than two frames.
+    """
+    if len(frames) < MIN_FRAMES:
+        raise OptionError(
+            f"got {len(frames)} pictures; parity needs {MIN_FRAMES} different ones at least",
+            remedy="pass a folder with two or more photographs: --images DIR",
+        )
+    scores = {name: StageScore() for name in stage_names}
+    failures: list[str] = []
+    worst: list[tuple[DepthError, float]] = []
+
+    def open_shadow(stage: str) -> Session:
+        return ShadowSession(open_reference_stage(stage), open_candidate_stage(stage), scores[stage])
+
+    shadow = open_program(open_shadow)
+    for number, frame in enumerate(frames, 1):
+        progress(f"picture {number}: stage by stage", 2 * number - 2, 2 * len(frames))
+        shadow.predict(frame)
+        progress(f"picture {number}: end to end", 2 * number - 1, 2 * len(frames))
+        expected = reference.predict(frame)
+        try:
+            actual = candidate.predict(frame)
+        except EdgeDepthError as error:
+            failures.append(f"picture {number}: {error}")
+            continue
+        fov_error = abs(float(actual.fov_deg) - float(expected.fov_deg))
+        worst.append((compare_depth(actual.depth, expected.depth), fov_error))
+    progress("compared", 2 * len(frames), 2 * len(frames))
+    return judge(scores, worst, images=len(frames), tolerance=tolerance, failures=failures)
+
+
+def judge(
+    scores: dict[str, StageScore],
+    errors: Sequence[tuple[DepthError, float]],
+    *,
+    images: int,
+    tolerance: Tolerance,
+    failures: Sequence[str] = (),
+) -> ParityReport:
+    """Hold what was measured against the tolerance. Nothing measured is a failure."""
+    found = list(failures)
+    whole = None
+    if errors:
+        whole = EndToEnd(
+            abs_rel=max(error.abs_rel for error, _ in errors),
+            delta1=min(error.delta1 for error, _ in errors),
+            max_rel=max(error.max_rel for error, _ in errors),
+            fov_deg=max(fov for _, fov in errors),
+        )
+        for name in ("abs_rel", "max_rel", "fov_deg"):
+            _limit(found, f"end to end {name}", getattr(whole, name), getattr(tolerance, name))
+    else:
+        found.append("end to end: nothing was compared")
+    if not scores:
+        found.append("stages: nothing was compared")
+    for name, score in scores.items():
+        if score.failure:
+            found.append(f"stage {name}: {score.failure}")
+        elif score.comparisons == 0:
+            found.append(f"stage {name}: nothing was compared")
+        else:
+            _limit(found, f"stage {name} max_rel", score.max_rel, tolerance.stage_max_rel)
+    return ParityReport(
+        images=images,
+        end_to_end=whole,
+        stages={
+            name: StageParity(max_rel=score.max_rel, mean_rel=score.mean_rel)
+            for name, score in scores.items()
+            if score.comparisons
+        },
+        tolerance=tolerance,
+        failures=tuple(found),
+    )
+
+
+def _limit(failures: list[str], what: str, value: float, limit: float) -> None:
+    # Written so that NaN fails: it is not less than or equal to anything.
+    if not value <= limit:
+        failures.append(f"{what} is {value:.3g}; at most {limit:.3g} is allowed")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

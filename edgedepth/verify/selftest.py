@@ -1,0 +1,62 @@
+"""The golden frame: what the reference gave for it travels in the bundle, and every device reproduces it first.
+
+It is the guard against a runtime that loads an artefact and computes something else (TensorRT 10.3 to 10.7 on
+vision transformers, for one: NVIDIA/TensorRT#4723).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from edgedepth.core.errors import BundleTamperedError, EdgeDepthError, SelfTestError
+from edgedepth.core.manifest import Golden
+from edgedepth.core.session import Array
+from edgedepth.verify.depth_errors import compare_depth
+from edgedepth.verify.parity import Predictor
+
+__all__ = ["run_self_test"]
+
+
+def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
+    """Run a bundle's golden frame and compare its depth in metres.
+
+    Args:
+        predictor: the bundle's program on the device to be proven.
+        golden: the manifest's record of it.
+        path: the .npz.
+
+    Returns:
+        The mean of |depth - golden| / golden.
+
+    Raises:
+        SelfTestError: the device computes something else.
+        BundleTamperedError: the .npz isn't readable.
+    """
+    frame, depth = _read(path)
+    refuse = "don't use this bundle on this device; edgedepth verify tells which stage differs"
+    try:
+        prediction = predictor.predict(frame)
+    except EdgeDepthError as error:
+        raise SelfTestError(f"the golden frame can't be run on this device: {error}", remedy=refuse) from error
+    abs_rel = compare_depth(prediction.depth, depth).abs_rel
+    if not abs_rel <= golden.max_abs_rel:
+        raise SelfTestError(
+            f"this device doesn't reproduce the golden depth: AbsRel {abs_rel:.3g}, "
+            f"at most {golden.max_abs_rel:.3g} is allowed ({golden.reason})",
+            remedy=refuse,
+        )
+    return abs_rel
+
+
+def _read(path: Path) -> tuple[Array, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            frame = archive["frame_rgb"].astype(np.float32) / 255
+            return frame, archive["depth"].astype(np.float32)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleTamperedError(
+            f"{path} is not a golden frame: {error}", remedy="export the bundle again: edgedepth export --help"
+        ) from error

@@ -1,0 +1,100 @@
+"""verify_bundle: a bundle against the eager reference, on real pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.errors import WeightsMismatchError
+from edgedepth.core.progress import Progress, silent
+from edgedepth.core.session import OpenStage, Session
+from edgedepth.core.spec import DEFAULT_TILE_BATCH
+from edgedepth.core.tolerances import tolerance_for
+from edgedepth.models.loading import LoadedModel, load_model
+from edgedepth.programs.canonical import CanonicalProgram
+from edgedepth.programs.frames import Color, as_rgb
+from edgedepth.programs.opening import open_program
+from edgedepth.programs.stages import StagePool
+from edgedepth.runtimes.base import SessionOptions, backend_named
+from edgedepth.verify.parity import ParityReport, verify_parity
+
+__all__ = ["verify_bundle"]
+
+
+def verify_bundle(
+    bundle: str | os.PathLike[str] | Bundle,
+    frames: Sequence[object],
+    *,
+    color: Color = "bgr",
+    weights: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+    announce: Callable[[str], None] = lambda _: None,
+) -> ParityReport:
+    """Compare a bundle with the eager fp32 reference, stage by stage and end to end.
+
+    Args:
+        bundle: its folder.
+        frames: two or more real pictures, as infer() takes them.
+        color: order of the frames' channels.
+        weights: the checkpoint that the bundle was exported from; None: as export finds it.
+        device: where the bundle runs.
+        progress: told of each step.
+        announce: told what a person has to know.
+
+    Returns:
+        The report; `passed` is its verdict.
+
+    Raises:
+        WeightsMismatchError: the reference's weights are not the bundle's.
+        OptionError: fewer than two pictures.
+        FrameError, BundleError, DeviceError: as their names say.
+    """
+    from edgedepth.runtimes.torch_reference import EagerReference
+    from edgedepth.runtimes.torch_session import reference_stages
+
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    rgb = [as_rgb(frame, color) for frame in frames]
+    manifest = opened.manifest
+    backend = backend_named(manifest.target)
+    options = SessionOptions(device=device)
+    loaded = _reference(opened, weights, announce)
+    with ExitStack() as stack:
+
+        def program(open_stage: OpenStage) -> CanonicalProgram:
+            pool = stack.enter_context(StagePool(open_stage))
+            tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
+            return open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
+
+        def open_candidate(stage: str) -> Session:
+            return backend.open(opened, stage, options)
+
+        return verify_parity(
+            rgb,
+            reference=EagerReference(loaded),
+            candidate=program(open_candidate),
+            open_program=program,
+            open_reference_stage=reference_stages(loaded),
+            open_candidate_stage=open_candidate,
+            stage_names=tuple(manifest.artefacts),
+            tolerance=tolerance_for(manifest.precision),
+            progress=progress,
+        )
+
+
+def _reference(bundle: Bundle, weights: str | Path | None, announce: Callable[[str], None]) -> LoadedModel:
+    """The reference, on the very weights that the bundle was made from."""
+    spec = bundle.manifest.model
+    if weights is None and spec.source.startswith("random:"):
+        weights = spec.source
+    loaded = load_model(spec.name, weights=weights, announce=announce)
+    if loaded.spec.weights_sha256 != spec.weights_sha256:
+        raise WeightsMismatchError(
+            f"{bundle.path} was made from weights {spec.weights_sha256[:12]}… ({spec.source}); "
+            f"the reference has {loaded.spec.weights_sha256[:12]}… ({loaded.spec.source})",
+            remedy="pass the bundle's own checkpoint: --weights PATH",
+        )
+    return loaded

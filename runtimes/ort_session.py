@@ -1,0 +1,220 @@
+"""ONNX Runtime: bundles of target "onnx", on the CPU or an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
+from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.optional import require
+from edgedepth.core.session import Array
+from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.runtimes.base import Availability, SessionOptions
+
+__all__ = ["OrtBackend", "OrtSession", "providers_for"]
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_INSTALL_GPU = "pip uninstall onnxruntime && pip install onnxruntime-gpu, or use device='cpu'"
+_EXPORT_AGAIN = "export it again: edgedepth export --help"
+_NUMPY_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+_log = logging.getLogger("edgedepth")
+
+Provider = tuple[str, dict[str, str]]
+
+
+class OrtBackend:
+    """Opens ONNX stages with onnxruntime."""
+
+    name = "onnx"
+
+    def availability(self) -> Availability:
+        """Whether onnxruntime is installed, and the devices that its build and this machine offer."""
+        try:
+            ort = _onnxruntime()
+        except MissingExtraError as error:
+            return Availability(version=None, devices=(), reason=str(error))
+        devices = ("cuda", "cpu") if _CUDA in ort.get_available_providers() else ("cpu",)
+        return Availability(version=str(ort.__version__), devices=devices)
+
+    def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> OrtSession:
+        """Open one stage of a bundle; errors as Backend.open() says."""
+        try:
+            artefact = bundle.manifest.artefacts[stage]
+        except KeyError:
+            raise StageError(
+                f"{bundle.path} has no stage {stage!r}; it has {', '.join(bundle.manifest.artefacts)}",
+                remedy="edgedepth inspect lists a bundle's stages; --layout chooses them at export",
+            ) from None
+        return OrtSession(bundle.file(artefact.path), artefact.stage, options)
+
+
+def providers_for(device: str, available: Sequence[str]) -> list[Provider]:
+    """The execution providers for a device, best first.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        available: what this build of onnxruntime has.
+
+    Raises:
+        OptionError: a device that onnxruntime isn't asked for.
+        DeviceError: a GPU was asked for and this build has no CUDA provider.
+    """
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdecimal())):
+        raise OptionError(
+            f"the onnx backend has no device {device!r}; allowed are auto, cpu, cuda and cuda:N",
+            remedy="edgedepth doctor lists the devices that are here",
+        )
+    if kind == "cuda" and _CUDA not in available:
+        raise DeviceError(
+            f"device {device!r} was asked for; this onnxruntime has only {', '.join(available)}", remedy=_INSTALL_GPU
+        )
+    cpu: Provider = (_CPU, {})
+    if kind == "cpu" or _CUDA not in available:
+        return [cpu]
+    # Operators that CUDA lacks run on the CPU: the order is a preference for each operator.
+    return [(_CUDA, {"device_id": index or "0"}), cpu]
+
+
+class OrtSession:
+    """One ONNX file, opened; a Session.
+
+    run() may be called from several threads: each call binds its own buffers.
+
+    Args:
+        path: the .onnx file; its external data lies beside it.
+        stage: what the manifest declares; the file has to agree.
+        options: device and threads.
+
+    Raises:
+        MissingExtraError: onnxruntime isn't installed.
+        DeviceError: the device isn't there, or its provider didn't start.
+        BundleTamperedError: the file doesn't load, or isn't what the manifest declares.
+    """
+
+    def __init__(self, path: Path, stage: StageSpec, options: SessionOptions) -> None:
+        self._stage = stage
+        self._session: Any = _load(path, options)
+        _compare_declaration(path, stage, self._session)
+        self._device = _device_in_words(self._session)
+        _log.info("stage %s runs on %s (onnxruntime)", stage.name, self._device)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What run() takes."""
+        return self._stage.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What run() gives."""
+        return self._stage.outputs
+
+    @property
+    def device(self) -> str:
+        """Where it really runs, as the session itself reports."""
+        return self._device
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Run the stage once, as Session.run() says. Inputs are read and outputs written where they lie."""
+        session = self._session
+        if session is None:
+            raise StageError(
+                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
+            )
+        sizes = check_feeds(self._stage, feeds)
+        results = output_buffers(self._stage, out, sizes)
+        # Kept until the run is over: the binding holds bare pointers.
+        arrays = {name: np.require(array, requirements=("C", "A")) for name, array in feeds.items()}
+        binding = session.io_binding()
+        for name, array in arrays.items():
+            binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        for name, result in results.items():
+            binding.bind_output(name, "cpu", 0, np.float32, result.shape, result.ctypes.data)
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise StageError(
+                f"stage {self._stage.name} failed in onnxruntime: {_first_line(error)}",
+                remedy="if memory ran out, export with a smaller --tile-batch; else try device='cpu'",
+            ) from error
+        return results
+
+    def close(self) -> None:
+        """Free the weights and buffers."""
+        self._session = None
+
+
+def _onnxruntime() -> Any:
+    return require("onnxruntime", extra="onnx", purpose="to run ONNX bundles")
+
+
+def _load(path: Path, options: SessionOptions) -> Any:
+    ort = _onnxruntime()
+    providers = providers_for(options.device, ort.get_available_providers())
+    wanted = providers[0][0]
+    try:
+        session = ort.InferenceSession(
+            str(path), _session_options(ort, options), providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        if wanted == _CUDA and options.device == "auto":
+            _log.warning("the CUDA provider did not start (%s); trying the CPU", _first_line(error))
+            return _load(path, SessionOptions(device="cpu", threads=options.threads))
+        if wanted == _CUDA and "CUDA" in str(error):
+            raise DeviceError(
+                f"device {options.device!r}: the CUDA provider did not start: {_first_line(error)}",
+                remedy=_INSTALL_GPU,
+            ) from error
+        raise BundleTamperedError(
+            f"{path} doesn't load in onnxruntime {ort.__version__}: {_first_line(error)}", remedy=_EXPORT_AGAIN
+        ) from error
+    if wanted not in session.get_providers():
+        # A GPU build without a driver or its libraries drops to the CPU and only logs it.
+        if options.device != "auto":
+            raise DeviceError(
+                f"device {options.device!r}: onnxruntime could not start {wanted} and runs on "
+                f"{', '.join(session.get_providers())}",
+                remedy="check the NVIDIA driver, CUDA and cuDNN that this onnxruntime-gpu asks for, or device='cpu'",
+            )
+        _log.warning("the CUDA provider did not start; running on the CPU")
+    return session
+
+
+def _session_options(ort: Any, options: SessionOptions) -> Any:
+    chosen = ort.SessionOptions()
+    chosen.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it as well
+    if options.threads is not None:
+        chosen.intra_op_num_threads = options.threads
+    return chosen
+
+
+def _compare_declaration(path: Path, stage: StageSpec, session: Any) -> None:
+    """The manifest is what programs allocate by: a file that says otherwise isn't the bundle's."""
+    for kind, declared, actual in (
+        ("inputs", stage.inputs, session.get_inputs()),
+        ("outputs", stage.outputs, session.get_outputs()),
+    ):
+        expected = [(spec.name, spec.dtype, list(spec.shape)) for spec in declared]
+        found = [(arg.name, _NUMPY_DTYPES.get(arg.type, arg.type), list(arg.shape)) for arg in actual]
+        if sorted(map(str, expected)) != sorted(map(str, found)):
+            raise BundleTamperedError(
+                f"{path} has the {kind} {found}; the manifest declares {expected}", remedy=_EXPORT_AGAIN
+            )
+
+
+def _device_in_words(session: Any) -> str:
+    if session.get_providers()[0] == _CUDA:
+        return f"cuda:{session.get_provider_options()[_CUDA].get('device_id', '0')}"
+    return "cpu"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,45 @@
+"""The reference as a predictor: the eager, fp32, unpatched, whole model, with torch's own resizing.
+
+Nothing of the host program is used here, so a mistake in its tiling, resizing or scaling shows as a difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgedepth.core.session import Array
+from edgedepth.models.loading import LoadedModel
+
+__all__ = ["EagerReference", "ReferenceDepth"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReferenceDepth:
+    """What the reference gives for one frame.
+
+    Args:
+        depth: (H, W) float32 in metres.
+        fov_deg: horizontal, predicted.
+    """
+
+    depth: Array
+    fov_deg: float
+
+
+class EagerReference:
+    """Runs a loaded model as published."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def predict(self, rgb: Array, /) -> ReferenceDepth:
+        """Metric depth of an (H, W, 3) float32 RGB frame in 0..1, with the predicted focal length."""
+        preprocess = self._model.spec.preprocess
+        normalised = (rgb - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
+        image = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
+        with torch.inference_mode():
+            metric = self._model.module.infer(image)
+        return ReferenceDepth(depth=metric.depth[0, 0].numpy(), fov_deg=float(metric.fov_deg[0]))

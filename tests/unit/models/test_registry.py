@@ -1,0 +1,52 @@
+"""The registry's facts against the modules they describe."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from edgedepth.core.errors import OptionError
+from edgedepth.models.depth_pro import DepthPro
+from edgedepth.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, model_entry
+
+
+@pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
+def test_the_number_of_parameters_is_the_modules(entry: ModelEntry) -> None:
+    with torch.device("meta"):  # shapes only: no memory is taken
+        module = DepthPro(entry.config)
+    assert sum(parameter.numel() for parameter in module.parameters()) == entry.parameters
+
+
+def test_sizes() -> None:
+    assert round(model_entry("depth-pro").parameters / 1e6) == 952  # millions, of the published model
+    assert model_entry("depth-pro-mini").parameters <= 12_000_000
+
+
+@pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
+def test_published_weights_are_pinned(entry: ModelEntry) -> None:
+    if entry.weights is None:
+        assert "UNTRAINED" in entry.note
+        return
+    assert re.fullmatch(r"[0-9a-f]{40}", entry.weights.revision)
+    assert re.fullmatch(r"[0-9a-f]{64}", entry.weights.sha256)
+    assert entry.weights.licence_url.startswith("https://")
+    # fp16 weights and little else: the size and the number of parameters must fit each other
+    assert 2 * entry.parameters < entry.weights.size < 2.01 * entry.parameters
+
+
+def test_names() -> None:
+    assert DEFAULT_MODEL in MODELS
+    assert all(name == entry.name for name, entry in MODELS.items())
+    with pytest.raises(OptionError, match="'depth-po'.*depth-pro, depth-pro-mini"):
+        model_entry("depth-po")
+
+
+def test_the_registry_the_lookup_and_the_loader_import_without_any_extra() -> None:
+    code = (
+        "import sys, edgedepth.models.loading; "
+        "loaded = {'torch', 'huggingface_hub', 'safetensors', 'filelock'} & set(sys.modules); "
+        "sys.exit(str(loaded) if loaded else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
