@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import StageError
+from edgedepth.core.feeds import check_feeds, output_buffers
 from edgedepth.core.session import Array
 from edgedepth.core.spec import ModelSpec, StageSpec, TensorSpec
 
@@ -58,40 +59,22 @@ class FakeSession:
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """See core/session.py: Session.run."""
         if self.closed:
-            self._refuse("it is closed")
-        self._check_feeds(feeds)
-        if unknown := sorted(set(out or ()) - {tensor.name for tensor in self.outputs}):
-            self._refuse(f"out names {unknown}, which it doesn't give")
+            raise StageError(f"stage {self.stage.name} was closed and can't run", remedy="open the stage again")
+        buffers = output_buffers(self.stage, out, check_feeds(self.stage, feeds))
         self.batches.append(len(feeds[self.inputs[0].name]))
-        outputs = {name: np.array(array) for name, array in self._compute(self.stage, feeds).items()}
-        for name, target in (out or {}).items():
-            result = outputs.get(name)
-            if result is None:
-                continue  # a planted fault: for the caller to notice
-            if target.shape != result.shape or target.dtype != np.float32 or not target.flags.c_contiguous:
-                self._refuse(f"out[{name!r}] is {target.dtype} {target.shape}, the result is {result.shape}")
-            np.copyto(target, result)
-            outputs[name] = target
-        return outputs
+        results: dict[str, Array] = {}
+        for name, result in self._compute(self.stage, feeds).items():
+            buffer = buffers.get(name)
+            if buffer is not None and buffer.shape == result.shape and buffer.dtype == result.dtype:
+                np.copyto(buffer, result)
+                results[name] = buffer
+            else:
+                results[name] = np.array(result)  # a planted fault: for the caller to notice
+        return results
 
     def close(self) -> None:
         """Closing twice is fine."""
         self.closed = True
-
-    def _check_feeds(self, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
-        names = [tensor.name for tensor in self.inputs]
-        if sorted(feeds) != sorted(names):
-            self._refuse(f"it is fed {sorted(feeds)}, and takes {names}")
-        for tensor in self.inputs:
-            array = feeds[tensor.name]
-            same = len(array.shape) == len(tensor.shape) and all(
-                isinstance(size, str) or size == got for size, got in zip(tensor.shape, array.shape, strict=True)
-            )
-            if not same or array.dtype != tensor.dtype:
-                self._refuse(f"{tensor.name} is {array.dtype} {array.shape}, declared is {tensor.dtype} {tensor.shape}")
-
-    def _refuse(self, problem: str) -> None:
-        raise StageError(f"stage {self.stage.name}: {problem}", remedy="feed it as its inputs declare")
 
 
 def open_fake_stages(model: ModelSpec, faults: Mapping[str, Compute] | None = None) -> Callable[[str], FakeSession]:

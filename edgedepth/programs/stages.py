@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import numpy.typing as npt
 
 from edgedepth.core.errors import OptionError, StageError
+from edgedepth.core.feeds import check_feeds
 from edgedepth.core.session import Array, OpenStage, Session
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 
 __all__ = ["Resident", "StagePool", "run_stage"]
 
@@ -105,31 +106,15 @@ def run_stage(
     Raises:
         StageError: a tensor is missing, or has another shape or dtype. Values are not looked at.
     """
-    sizes: dict[str, int] = {}
-    for tensor in stage.inputs:
-        _check_tensor(stage.name, tensor, feeds, sizes)
+    sizes = check_feeds(stage, feeds)
     outputs = session.run(feeds, out)
     for tensor in stage.outputs:
-        _check_tensor(stage.name, tensor, outputs, sizes)
+        declared = tuple(sizes.get(size, -1) if isinstance(size, str) else size for size in tensor.shape)
+        array = outputs.get(tensor.name)
+        if array is None or array.shape != declared or array.dtype != tensor.dtype:
+            got = f"none; it gives {sorted(outputs)}" if array is None else f"{array.dtype} {array.shape}"
+            raise StageError(
+                f"stage {stage.name} declares {tensor.name} as {tensor.dtype} {declared}; got {got}",
+                remedy="check the bundle with 'edgedepth verify BUNDLE', or export it again",
+            )
     return outputs
-
-
-def _check_tensor(
-    stage: str, tensor: TensorSpec, arrays: Mapping[str, npt.NDArray[Any]], sizes: dict[str, int]
-) -> None:
-    """Check one tensor; `sizes` remembers what a named dimension was at first sight."""
-    remedy = "check the bundle with 'edgedepth verify BUNDLE', or export it again"
-    array = arrays.get(tensor.name)
-    if array is None:
-        raise StageError(f"stage {stage} has no tensor {tensor.name!r}; it has {sorted(arrays)}", remedy=remedy)
-    expected = tuple(tensor.shape)
-    if len(array.shape) == len(expected):
-        expected = tuple(
-            sizes.setdefault(size, got) if isinstance(size, str) else size
-            for size, got in zip(expected, array.shape, strict=True)
-        )
-    if array.shape != expected or array.dtype != tensor.dtype:
-        raise StageError(
-            f"stage {stage}: {tensor.name} is {array.dtype} {array.shape}, declared is {tensor.dtype} {expected}",
-            remedy=remedy,
-        )

@@ -1,0 +1,65 @@
+"""Figures against hand-computed values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgedepth.verify.depth_errors import DepthError, TensorError, compare_depth, compare_tensors
+
+
+def f32(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, -1)
+
+
+def test_depth_by_hand() -> None:
+    # |2-1|/1 = 1, |2-2|/2 = 0, |3-4|/4 = 0.25, |1.2-1|/1 = 0.2: mean 0.3625.
+    # Ratios 2, 1, 4/3, 1.2: two of four lie below 1.25.
+    error = compare_depth(f32(2, 2, 3, 1.2), f32(1, 2, 4, 1))
+    assert error.abs_rel == pytest.approx(0.3625, rel=1e-6)  # float32 of 1.2
+    assert error.delta1 == 0.5
+    assert error.max_rel == 1.0
+
+
+def test_tensors_by_hand() -> None:
+    # Largest error 0.5 of a largest value 4; mean error 0.25 of a mean size 2.
+    error = compare_tensors(f32(0, -2.5, 4, -1.5), f32(0, -2, 4, -2))
+    assert error == TensorError(max_rel=0.125, mean_rel=0.125)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])
+def test_one_pixel_that_is_no_depth_spoils_every_figure(bad: float) -> None:
+    reference = np.ones((8, 8), np.float32)
+    depth = reference.copy()
+    depth[3, 3] = bad
+    assert compare_depth(depth, reference) == DepthError(abs_rel=np.inf, delta1=0.0, max_rel=np.inf)
+
+
+def test_one_value_that_is_not_finite_spoils_a_tensor() -> None:
+    assert compare_tensors(f32(1, np.nan), f32(1, 1)) == TensorError(max_rel=np.inf, mean_rel=np.inf)
+
+
+def test_a_reference_of_zeros_forgives_nothing() -> None:
+    zeros = np.zeros((2, 2), np.float32)
+    assert compare_tensors(zeros, zeros) == TensorError(max_rel=0.0, mean_rel=0.0)
+    assert compare_tensors(zeros + 1e-30, zeros) == TensorError(max_rel=np.inf, mean_rel=np.inf)
+
+
+@pytest.mark.parametrize("compare", [compare_depth, compare_tensors])
+def test_nothing_and_other_shapes_are_refused(compare) -> None:  # type: ignore[no-untyped-def]
+    empty = np.empty((0, 4), np.float32)
+    with pytest.raises(ValueError, match="two equal shapes"):
+        compare(empty, empty)
+    with pytest.raises(ValueError, match="two equal shapes"):
+        compare(f32(1, 2), f32(1, 2, 3))
+
+
+@given(st.floats(0.5, 2.0), st.integers(0, 2**31))
+def test_a_constant_factor_is_its_own_abs_rel(factor: float, seed: int) -> None:
+    reference = np.random.default_rng(seed).uniform(0.5, 80, (4, 5)).astype(np.float32)
+    error = compare_depth((reference.astype(np.float64) * factor).astype(np.float32), reference)
+    # float32 rounding of depth: 6e-8 relative, twice.
+    assert error.abs_rel == pytest.approx(abs(factor - 1), abs=2e-7)
+    assert error.max_rel == pytest.approx(abs(factor - 1), abs=2e-7)
