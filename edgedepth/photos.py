@@ -125,7 +125,8 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
 
 def _photos_in(folder: Path) -> list[Path]:
     entries = sorted(folder.iterdir())
-    photos = [entry for entry in entries if entry.suffix.lower() in PHOTO_SUFFIXES and entry.name[0] != "."]
+    shown = (entry for entry in entries if entry.name[0] != "." and not entry.is_dir())
+    photos = [entry for entry in shown if entry.suffix.lower() in PHOTO_SUFFIXES]
     if not photos:
         raise PhotoError(
             f"the folder {folder} holds no pictures; looked for are {', '.join(PHOTO_SUFFIXES)}",

@@ -18,7 +18,7 @@ from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.session import Array
 
-__all__ = ["DepthResult"]
+__all__ = ["DepthResult", "write_picture"]
 
 _COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -113,7 +113,7 @@ class DepthResult:
         """
         _check_suffix(path, (".png",))
         millimetres = np.rint(np.clip(self.depth, 0.001, 65.535) * np.float32(1000))
-        return _write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
+        return write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
 
     def save_npy(self, path: str | os.PathLike[str]) -> Path:
         """Save the depth as numpy's file of float32 metres, without loss.
@@ -141,7 +141,7 @@ class DepthResult:
             OutputError: it can't be written. The file is then the old one, or none.
         """
         _check_suffix(path, _COLOR_SUFFIXES)
-        return _write_picture(path, self.colorize(near_m, far_m, colormap))
+        return write_picture(path, self.colorize(near_m, far_m, colormap))
 
     def summary(self) -> dict[str, Any]:
         """Everything but the maps, as JSON's plain values; depths in m, null where nothing was measured."""
@@ -173,10 +173,22 @@ def _check_suffix(path: str | os.PathLike[str], allowed: tuple[str, ...]) -> Non
         )
 
 
-def _write_picture(path: str | os.PathLike[str], picture: npt.NDArray[Any]) -> Path:
+def write_picture(path: str | os.PathLike[str], picture: npt.NDArray[Any]) -> Path:
+    """Encode a picture by its name's suffix and write it whole.
+
+    Args:
+        path: ends in .png, .jpg, .jpeg or .webp.
+        picture: (H, W) or (H, W, 3) in BGR, uint8 or uint16.
+
+    Raises:
+        OutputError: it can't be encoded or written.
+    """
     # Encoded in memory: cv2.imwrite tells a full disk by returning False, and leaves half a file.
     suffix = Path(path).suffix.lower()
-    encoded, content = cv2.imencode(suffix, picture)
+    try:
+        encoded, content = cv2.imencode(suffix, picture)
+    except cv2.error:  # OpenCV 4 raises where OpenCV 5 returns False
+        encoded = False
     if not encoded:
         raise OutputError(f"OpenCV can't encode {path} as {suffix}", remedy="save it as .png")
     return write_file(path, content.data)

@@ -14,8 +14,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgedepth.cli.arguments import add_device
 from edgedepth.cli.console import note, print_error, print_json, print_table
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
@@ -81,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 photo = read_photo(path)
                 result, source = _infer(model, photo, args.focal_px)
                 done.append(_facts(path, result, source) | {"files": _save(result, args.out, name, npy=args.npy)})
-                note(
-                    f"{path}: focal length {result.focal_px:.0f} px, {source}"
-                )
+                note(f"{path}: focal length {result.focal_px:.0f} px, {source}")
             except EdgeDepthError as error:
                 print_error(error, as_json=False)
                 done.append(
@@ -121,9 +117,7 @@ def _save(result: DepthResult, out: Path, name: str, *, npy: bool) -> dict[str, 
 
 
 def _facts(path: Path, result: DepthResult, source: str) -> dict[str, Any]:
-    near, median, far = (float(value) for value in np.percentile(result.depth, (1, 50, 99)))
-    quantiles = {"depth_m_p1": near, "depth_m_median": median, "depth_m_p99": far}
-    return {"image": str(path), **result.summary(), "focal_source": source, **quantiles}
+    return {"image": str(path), **result.summary(), "focal_source": source}
 
 
 def _print(done: list[dict[str, Any]]) -> None:
@@ -132,7 +126,7 @@ def _print(done: list[dict[str, Any]]) -> None:
             entry["image"],
             f"{entry['focal_px']:.0f}",
             f"{entry['fov_deg']:.1f}",
-            f"{entry['depth_m_p1']:.2f} / {entry['depth_m_median']:.2f} / {entry['depth_m_p99']:.2f}",
+            " / ".join(f"{entry['depth_m'][name]:.2f}" for name in ("min", "median", "max")),
             f"{sum(entry['timings_ms'].values()):.0f}",
             entry["files"]["color"],
         )
@@ -142,7 +136,7 @@ def _print(done: list[dict[str, Any]]) -> None:
     if rows:
         untrained = any(not entry.get("trained", True) for entry in done)
         title = "UNTRAINED weights: these depths mean nothing" if untrained else ""
-        columns = ("picture", "focal px", "fov °", "depth m, 1 / 50 / 99 %", "ms", "picture of the depth")
+        columns = ("picture", "focal px", "fov °", "depth m: min / median / max", "ms", "picture of the depth")
         print_table(columns, rows, title=title)
 
 

@@ -59,9 +59,10 @@ def print_bundle(bundle: Bundle) -> None:
         facts["parity"] = ", ".join(f"{key} {value}" for key, value in manifest.parity.items())
     for name, value in facts.items():
         print(f"{name:8} {value}")
+    artefacts = [manifest.artefacts[stage.name] for stage in model.stages]
     rows = [
-        (name, artefact.path, _tensors(artefact.stage.inputs), _tensors(artefact.stage.outputs))
-        for name, artefact in manifest.artefacts.items()
+        (artefact.stage.name, artefact.path, _tensors(artefact.stage.inputs), _tensors(artefact.stage.outputs))
+        for artefact in artefacts
     ]
     print_table(("stage", "artefact", "inputs", "outputs"), rows)
 

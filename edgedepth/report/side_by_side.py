@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgedepth.result import DepthResult, _write_picture as write_png
+from edgedepth.result import DepthResult, write_picture
 
 __all__ = ["save_side_by_side"]
 
@@ -23,4 +23,4 @@ def save_side_by_side(pixels_rgb: npt.NDArray[np.uint8], result: DepthResult, pa
     Raises:
         OutputError: it can't be written.
     """
-    write_png(path, np.hstack([pixels_rgb[..., ::-1], result.colorize()]))
+    write_picture(path, np.hstack([pixels_rgb[..., ::-1], result.colorize()]))
