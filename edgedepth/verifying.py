@@ -79,7 +79,7 @@ def verify_bundle(
             open_program=program,
             open_reference_stage=reference_stages(loaded),
             open_candidate_stage=open_candidate,
-            stage_names=tuple(manifest.artefacts),
+            stage_names=[stage.name for stage in manifest.model.stages],
             tolerance=tolerance_for(manifest.precision),
             progress=progress,
         )

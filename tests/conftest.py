@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from edgedepth.models.loading import LoadedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_PICTURES = ROOT.parent / "shared" / "data"
@@ -22,3 +27,43 @@ def real_pictures() -> Path:
     if not REAL_PICTURES.is_dir():
         pytest.skip("the real pictures are not beside this checkout (../shared/data)")
     return REAL_PICTURES
+
+
+@pytest.fixture(scope="session")
+def mini() -> LoadedModel:
+    """The mini on its seeded random weights."""
+    from edgedepth.models.loading import load_model
+
+    return load_model("depth-pro-mini", "random:0")
+
+
+@pytest.fixture(scope="session")
+def mini_bundle(mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mini's fp32 ONNX bundle, exported once for the whole suite. Copy it before changing anything in it."""
+    from edgedepth.exporters.base import ExportOptions, exporter_for
+
+    return exporter_for("onnx").export(mini, ExportOptions(), tmp_path_factory.mktemp("mini") / "bundle").path
+
+
+@pytest.fixture(scope="session")
+def tiny() -> LoadedModel:
+    """A Depth Pro of a few thousand weights, for what has to be exported again and again."""
+    from edgedepth.models.depth_pro_config import DepthProConfig
+    from edgedepth.models.loading import load_model
+    from edgedepth.models.registry import MODELS, model_entry
+
+    config = DepthProConfig(
+        width=24,
+        depth=2,
+        heads=2,
+        patch=16,
+        tile=128,
+        hooks=(0, 1),
+        feature_dims=(8, 12, 16, 16),
+        decoder_width=16,
+        head_width=8,
+    )
+    entry = replace(model_entry("depth-pro-mini"), name="depth-pro-tiny", config=config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, entry.name, entry)
+        return load_model(entry.name, "random:0")

@@ -279,8 +279,9 @@ def _digest_line(manifest: bytes) -> bytes:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path that no file system takes, with a zero byte
+        place = getattr(error, "filename", None) or path
         raise BundleError(
-            f"{error.filename or path} can't be read: {error.strerror or error}",
+            f"{place} can't be read: {getattr(error, 'strerror', None) or error}",
             remedy=f"let this user read it, or {_EXPORT_AGAIN}",
         ) from error

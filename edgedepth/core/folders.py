@@ -51,7 +51,8 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
         BundleBusyError: another process is writing the same target.
         OutputError: the place can't be written, the disk is full, or something else stands there.
     """
-    target = Path(os.path.realpath(target))
+    with _explained(target):
+        target = Path(os.path.realpath(target))
     if os.path.ismount(target):
         raise OutputError(f"{target} is a mount point, which can't be replaced", remedy="choose a folder inside of it")
     with _locked(target):
@@ -155,16 +156,18 @@ def _explained(target: Path, *, disk_only: bool = False) -> Iterator[None]:
     """Turn an OSError into an OutputError; with disk_only, only what the disk did: the rest is the block's own."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path that no file system takes, with a zero byte
         if disk_only and not _is_disk_error(error, target.parent):
             raise
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
             f"{target} can't be written: {reason}", remedy="free space or choose another folder with --out"
         ) from error
 
 
-def _is_disk_error(error: OSError, folder: Path) -> bool:
+def _is_disk_error(error: Exception, folder: Path) -> bool:
+    if not isinstance(error, OSError):
+        return False
     # numpy's tofile() tells how much it wrote, and not why it stopped.
     unexplained = error.errno is None and shutil.disk_usage(folder).free < _FULL
     return error.errno in _DISK_ERRORS or unexplained

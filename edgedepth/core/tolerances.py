@@ -34,9 +34,29 @@ class Tolerance:
     reason: str
 
 
+# Measured with ONNX Runtime on a CPU against the eager reference, depth-pro-mini on random weights (seeds 0 and 1),
+# a drawn frame and two photographs; the worst of all:
+#           abs_rel   max_rel   fov_deg   stage_max_rel
+#   fp32    2.5e-7    4.6e-6    4e-6      1.8e-6
+#   fp16    1.8e-4    3.0e-3    6e-3      8.2e-4
+# A tile in the wrong place or a swapped input costs more than 1e-2 in abs_rel.
 TOLERANCES: dict[Precision, Tolerance] = {
-    "fp32": Tolerance(abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2, stage_max_rel=1e-4, reason="to be measured"),
-    "fp16": Tolerance(abs_rel=1e-2, max_rel=1e-1, fov_deg=0.5, stage_max_rel=2e-2, reason="to be measured"),
+    "fp32": Tolerance(
+        abs_rel=1e-4,
+        max_rel=1e-3,
+        fov_deg=1e-2,
+        stage_max_rel=1e-4,
+        reason="kernels add float32 products in another order: 2.5e-7 was measured on the mini; the rest is room for "
+        "wider and deeper encoders and for other devices",
+    ),
+    "fp16": Tolerance(
+        abs_rel=5e-3,
+        max_rel=1e-1,
+        fov_deg=1e-1,
+        stage_max_rel=1e-2,
+        reason="fp16 keeps 11 bits: 1.8e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
+        "for devices that also add in fp16, and, pixel by pixel, for far points, whose inverse depth is near zero",
+    ),
 }
 
 

@@ -95,7 +95,7 @@ def _not_a_checkpoint(path: Path, head: bytes) -> WeightsError:
 
 def _open_torch(path: Path, *, mapped: bool) -> CheckpointFile:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        content = _torch_load(path, mapped=mapped)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is a pickle that holds more than tensors, or is damaged; nothing in it was run",
@@ -117,9 +117,16 @@ def _open_torch(path: Path, *, mapped: bool) -> CheckpointFile:
     return CheckpointFile({name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)
 
 
+def _torch_load(path: Path, *, mapped: bool) -> Any:
+    if mapped and path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # torch goes by this extension, too, when it is given a path; and only paths can be mapped
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def _open_safetensors(path: Path) -> CheckpointFile:
     safetensors = require("safetensors", extra="export", purpose="to read safetensors checkpoints")
-
 
     def read(name: str) -> Tensor:
         # Opened anew each time: the mapping, and with it the pages that were read, goes with its last tensor.

@@ -17,7 +17,7 @@ from edgedepth.models.checkpoint_files import CheckpointFile, open_checkpoint
 from edgedepth.models.checkpoint_names import NameLayout, best_layout
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DepthProConfig
-from edgedepth.models.precision import cast_weight
+from edgedepth.models.precision import all_finite, cast_weight
 
 __all__ = ["load_checkpoint", "save_checkpoint", "weights_sha256"]
 
@@ -68,7 +68,7 @@ def _read(path: Path, file: CheckpointFile, name: str) -> Tensor:
             f"{name} in {path} is {tensor.dtype}; a float dtype is meant",
             remedy="use a checkpoint that is not quantised",
         )
-    if not torch.isfinite(tensor).all():
+    if not all_finite(tensor):
         raise WeightsError(f"{name} in {path} holds NaN or infinity", remedy="fetch the checkpoint again")
     return tensor
 

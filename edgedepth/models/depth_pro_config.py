@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+PATCH = 16
+"""Side of a ViT patch in pixels that the topology is made for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthProConfig:
     """Sizes of a Depth Pro.
@@ -50,6 +54,25 @@ class DepthProConfig:
     feature_dims: tuple[int, int, int, int]
     decoder_width: int
     head_width: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that the published topology cannot have.
+
+        Raises:
+            ValueError: the decoder doubles its features until they are pixels, which takes a patch of 16; the
+                paddings and the FOV head halve the grid three times, which takes a multiple of 8; heads share
+                the width, and the FOV head divides the decoder's by 8.
+        """
+        allowed = (
+            (self.patch == PATCH, f"patch is {self.patch}; the decoder's upsampling takes {PATCH}"),
+            (self.tile % (8 * PATCH) == 0, f"tile is {self.tile}; a multiple of {8 * PATCH} is allowed"),
+            (self.width % self.heads == 0, f"width {self.width} can't be shared by {self.heads} heads"),
+            (self.decoder_width % 8 == 0, f"decoder_width is {self.decoder_width}; a multiple of 8 is allowed"),
+            (0 <= self.hooks[0] < self.hooks[1] < self.depth, f"hooks {self.hooks} are not two of {self.depth} blocks"),
+        )
+        for right, problem in allowed:
+            if not right:
+                raise ValueError(f"not a Depth Pro: {problem}")
 
     @property
     def input_size(self) -> int:

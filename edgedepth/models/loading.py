@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class LoadedModel:
 
 def load_model(
     name: str,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
     announce: Callable[[str], None] = _log.warning,
@@ -50,8 +51,8 @@ def load_model(
 
     Args:
         name: a name of the registry, "depth-pro".
-        weights: a checkpoint file; "random:SEED" for random weights; None: the published ones, downloaded if they
-            are not here yet, or seeded random ones where none are published.
+        weights: a checkpoint file or folder; "random:SEED" for random weights; None: the published ones,
+            downloaded if they are not here yet, or seeded random ones where none are published.
         download: whether the network may be used.
         announce: told the licence before a download. By default the log's warnings, which are seen unconfigured.
 
@@ -80,7 +81,7 @@ def _random(entry: ModelEntry, seed: int) -> LoadedModel:
         entry,
         module,
         licence="Apache-2.0",
-        source=f"random weights, seed {seed}",
+        source=f"random:{seed}",
         weights_sha256=weights_sha256(module),
         trained=False,
     )
@@ -88,9 +89,9 @@ def _random(entry: ModelEntry, seed: int) -> LoadedModel:
 
 
 def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
-    from edgedepth.models.checkpoints import load_checkpoint
+    from edgedepth.models.checkpoints import load_checkpoint, weights_sha256
 
-    sha256 = sha256_file(path)
+    sha256 = _file_sha256(path)
     source = entry.weights
     published = source is not None and sha256 == source.sha256
     if source is not None and not published and path == cached_path(entry.name, source):
@@ -103,11 +104,21 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
         entry,
         module,
         licence=entry.licence if published else "not known: weights from a local file",
-        source=f"{source.repo}@{source.revision}: {source.file}" if source and published else f"file {path.name}",
-        weights_sha256=sha256,
+        source=f"{source.repo}@{source.revision}: {source.file}" if source and published else f"local {path.name}",
+        weights_sha256=sha256 or weights_sha256(module),
         trained=True,
     )
     return LoadedModel(entry, spec, module)
+
+
+def _file_sha256(path: Path) -> str | None:
+    """The hash that names the weights; None where they are in several files: a folder, or an index of shards."""
+    if path.is_dir() or path.suffix == ".json":
+        return None
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror}", remedy="check its permissions") from error
 
 
 def _spec(

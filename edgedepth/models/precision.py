@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgedepth.core.errors import UnsupportedError
 
-__all__ = ["Fp32Conv2d", "Fp32LayerNorm", "cast_weight", "half_precision_"]
+__all__ = ["Fp32Conv2d", "Fp32LayerNorm", "all_finite", "cast_weight", "half_precision_"]
 
 
 class Fp32LayerNorm(nn.LayerNorm):
@@ -57,9 +57,14 @@ def cast_weight(name: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
         UnsupportedError: a value is beyond the dtype's range, or was not finite before.
     """
     converted = weight.detach().to(dtype)
-    if not torch.isfinite(converted).all():
+    if not all_finite(converted):
         raise UnsupportedError(
             f"weight {name} reaches {weight.abs().max():.3g}, beyond the range of {dtype}",
             remedy="keep this model at fp32 (--fp32)",
         )
     return converted
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity; one pass, no copy, where isfinite().all() takes four."""
+    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -23,16 +24,16 @@ _log = logging.getLogger(__name__)
 
 
 def find_weights(
-    entry: ModelEntry, weights: str | Path | None, *, download: bool, announce: Callable[[str], None]
+    entry: ModelEntry, weights: str | os.PathLike[str] | None, *, download: bool, announce: Callable[[str], None]
 ) -> Path:
-    """The checkpoint file to load.
+    """The checkpoint to load, as `load_checkpoint` takes it.
 
     A downloaded file got its name only after its sha256 was found right, so the name and the size are enough to
     take it; load_model hashes whatever it loads, because the hash goes into every bundle.
 
     Args:
         entry: the model.
-        weights: a checkpoint of the caller's; None: the published one.
+        weights: a checkpoint of the caller's, file or folder; None: the published one.
         download: whether the network may be used.
         announce: told the licence before a download.
 
@@ -42,7 +43,7 @@ def find_weights(
         OutputError: the disk is full or can't be written.
     """
     if weights is not None:
-        return _own_file(Path(weights).expanduser())
+        return _existing(Path(weights).expanduser())
     source = entry.weights
     if source is None:
         raise WeightsError(
@@ -77,7 +78,7 @@ def cached_path(name: str, source: WeightsSource) -> Path:
     return weights_folder() / name / source.sha256[:12] / source.file
 
 
-def random_seed(entry: ModelEntry, weights: str | Path | None) -> int | None:
+def random_seed(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> int | None:
     """The seed of random weights, or None where a file is meant.
 
     "random:SEED" asks for them, for any model, to try the toolchain without a checkpoint. A model that has no
@@ -99,13 +100,8 @@ def random_seed(entry: ModelEntry, weights: str | Path | None) -> int | None:
     return int(digits)
 
 
-def _own_file(path: Path) -> Path:
-    if path.is_dir():
-        raise WeightsError(
-            f"--weights {path} is a folder; a checkpoint file is meant",
-            remedy="name the .pt or .safetensors file in it",
-        )
-    if not path.is_file():
+def _existing(path: Path) -> Path:
+    if not path.exists():
         raise WeightsError(f"--weights {path}: there is no such file", remedy="check the path, or leave --weights out")
     return path
 

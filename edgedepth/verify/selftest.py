@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedepth.core.errors import BundleTamperedError, EdgeDepthError, SelfTestError
+from edgedepth.core.errors import BundleTamperedError, CheckFailedError, SelfTestError
 from edgedepth.core.manifest import Golden
 from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
@@ -39,7 +39,7 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
     refuse = "don't use this bundle on this device; edgedepth verify tells which stage differs"
     try:
         prediction = predictor.predict(frame)
-    except EdgeDepthError as error:
+    except CheckFailedError as error:
         raise SelfTestError(f"the golden frame can't be run on this device: {error}", remedy=refuse) from error
     abs_rel = compare_depth(prediction.depth, depth).abs_rel
     if not abs_rel <= golden.max_abs_rel:

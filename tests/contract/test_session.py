@@ -177,7 +177,7 @@ class TestFeeds:
     @pytest.mark.parametrize(
         "view",
         [
-            lambda array: np.asfortranarray(array),
+            np.asfortranarray,
             lambda array: np.repeat(array, 2, axis=1)[:, ::2],
             lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
             lambda array: np.concatenate([array, array])[: len(array)],

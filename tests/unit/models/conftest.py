@@ -111,7 +111,7 @@ class _Answer(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Tests read `requests` instead."""
 
 
@@ -132,7 +132,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
-    huggingface_hub.close_session()
     server.shutdown()
     thread.join()
     server.server_close()
+    huggingface_hub.close_session()

@@ -52,7 +52,7 @@ def test_the_mini_is_untrained_and_says_so(caplog: pytest.LogCaptureFixture) -> 
         model = load_model("depth-pro-mini")
     assert "depth-pro-mini is untrained" in caplog.text
     assert not model.spec.trained
-    assert model.spec.source == "random weights, seed 0"
+    assert model.spec.source == "random:0"
     assert model.spec.weights_sha256 == weights_sha256(model.module)
     assert same_weights(model.module, random_depth_pro(DEPTH_PRO_MINI, seed=0))
 
@@ -78,19 +78,31 @@ def test_a_seed_is_a_models_identity() -> None:
     first, again, other = (load_model("depth-pro-mini", f"random:{seed}") for seed in (1, 1, 2))
     assert first.spec == again.spec
     assert first.spec.weights_sha256 != other.spec.weights_sha256
-    assert "seed 2" in other.spec.source
+    assert other.spec.source == "random:2"
 
 
 def test_a_file_of_the_callers(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = load_model("depth-pro-mini", checkpoint)
     assert model.spec.trained
     assert model.spec.weights_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert model.spec.source == "file trained.safetensors"  # no path: bundles travel
+    assert model.spec.source == "local trained.safetensors"  # no path: bundles travel
     assert model.spec.licence.startswith("not known")
     assert "untrained" not in caplog.text
     assert same_weights(model.module, random_depth_pro(DEPTH_PRO_MINI, seed=3))
     assert not model.module.training
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in model.module.parameters())
+
+
+def test_a_folder_is_named_by_its_tensors(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(checkpoint)
+    model = load_model("depth-pro-mini", tmp_path)
+    assert model.spec.weights_sha256 == weights_sha256(model.module)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose reading fails, for root too")
+def test_a_file_that_cannot_be_read() -> None:
+    with pytest.raises(WeightsError, match="can't be read"):
+        load_model("depth-pro-mini", "/proc/self/mem")
 
 
 def test_published_weights_from_the_network_into_a_model(hub, published_mini: registry.ModelEntry) -> None:

@@ -39,7 +39,7 @@ def test_published_weights_are_pinned(entry: ModelEntry) -> None:
 def test_names() -> None:
     assert DEFAULT_MODEL in MODELS
     assert all(name == entry.name for name, entry in MODELS.items())
-    with pytest.raises(OptionError, match="'depth-po'.*depth-pro, depth-pro-mini"):
+    with pytest.raises(OptionError, match=r"'depth-po'.*depth-pro, depth-pro-mini"):
         model_entry("depth-po")
 
 

@@ -1,0 +1,212 @@
+"""export, verify, inspect, models, doctor and demo: what they print, and how they say no."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgedepth.cli import COMMANDS, build_parser
+from edgedepth.core.bundle import open_bundle, write_bundle
+from edgedepth.core.manifest import Manifest
+from edgedepth.core.store import bundles_folder
+
+from .conftest import Cli
+
+
+def test_export_into_the_store_then_everything_finds_it(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    exported = cli("export", "--model", "depth-pro-mini", "--json")
+    assert exported.code == 0
+    path = Path(exported.json["path"])
+    assert path == bundles_folder() / "depth-pro-mini-onnx-fp32"
+    assert "[0/6] stage patch_encoder" in exported.err
+    found = cli("infer", photos / "one.png", "--backend", "onnx", "--out", tmp_path)
+    assert found.code == 0
+    assert f"using the newest fitting bundle of the store: {path}" in found.err
+    assert "UNTRAINED" in found.err
+
+
+def test_inspect_shows_the_manifest(cli: Cli, mini_bundle: Path) -> None:
+    shown = cli("inspect", mini_bundle)
+    assert shown.code == 0
+    assert "depth-pro-mini, 10,096,762 parameters, UNTRAINED" in shown.out
+    assert "onnx, fp32, layout staged, tile batch 5" in shown.out
+    stages = [line.split()[0] for line in shown.out.splitlines() if ".onnx" in line]
+    assert stages == ["patch_encoder", "image_encoder", "decoder", "fov"]
+    facts = cli("inspect", mini_bundle, "--json").json
+    assert facts["manifest"] == json.loads((mini_bundle / "manifest.json").read_text())
+    assert facts["bytes"] == sum(p.stat().st_size for p in mini_bundle.rglob("*.*") if p.stem != "manifest")
+
+
+def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photos: Path) -> None:
+    done = cli("verify", mini_bundle, "--images", photos, "--json")
+    assert done.code == 0
+    report = done.json
+    assert report["passed"] is True
+    assert report["images"] == 2
+    assert set(report["end_to_end"]) == {"abs_rel", "delta1", "max_rel", "fov_deg"}
+    assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
+    assert all(set(stage) == {"max_rel", "mean_rel"} for stage in report["stages"].values())
+    assert report["end_to_end"]["delta1"] == 1.0
+    assert "passed on 2 pictures" in cli("verify", mini_bundle, "--images", photos).out
+
+
+def test_verify_without_images_takes_the_sample_photographs(cli: Cli, mini_bundle: Path) -> None:
+    assert cli("verify", mini_bundle, "--json").json["images"] == 3
+
+
+def with_changed_weight(bundle: Path, stage: str, out: Path) -> Path:
+    """A bundle whose manifest is right about its files, and whose stage has another weight than the reference's."""
+    source = open_bundle(bundle)
+    with write_bundle(out) as writer:
+        for name in source.manifest.files:
+            (writer.folder / name).parent.mkdir(exist_ok=True)
+            (writer.folder / name).write_bytes(source.file(name).read_bytes())
+        path = writer.folder / source.manifest.artefacts[stage].path
+        model = onnx.load(path)
+        weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.02), weight.name))
+        path.with_name(path.name + ".data").unlink()
+        onnx.save(model, path, save_as_external_data=True, location=path.name + ".data")
+        fields = {name: getattr(source.manifest, name) for name in Manifest.__dataclass_fields__}
+        writer.finish(Manifest(**(fields | {"files": writer.file_entries()})))
+    return out
+
+
+@pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "decoder", "fov"])
+def test_a_changed_weight_fails_verify_in_its_stage(
+    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path, stage: str
+) -> None:
+    changed = with_changed_weight(mini_bundle, stage, tmp_path / "changed")
+    done = cli("verify", changed, "--images", photos, "--json")
+    assert done.code == 1
+    failed = {failure.split()[1] for failure in done.json["failures"] if failure.startswith("stage ")}
+    assert failed == {stage}
+
+
+def test_a_changed_weight_is_refused_before_it_serves(
+    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    changed = with_changed_weight(mini_bundle, "decoder", tmp_path / "changed")
+    done = cli("infer", photos / "one.png", "--bundle", changed, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert "this device doesn't reproduce the golden depth" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "depth-proo"), "there is no model 'depth-proo'; allowed are depth-pro, depth-pro-mini"),
+        (("--target", "tflite"), "there is no target 'tflite'"),
+        (("--target", "tensorrt", "--fp16"), "export to tensorrt is not built yet"),
+        (("--target", "trt"), "export to tensorrt is not built yet"),
+        (("--target", "openvino"), "export to openvino is not built yet"),
+        (("--target", "coreml"), "export to coreml is not built yet"),
+        (("--int8",), "int8 is not built yet"),
+        (("--calib", "set"), "--calib goes with --int8"),
+        (("--calib", "set", "--int8"), "INT8 calibration is not built yet"),
+        (("--fp16", "--fp32"), "not allowed with argument"),
+        (("--tile-batch", "0"), "tile batch 0"),
+        (("--tile-batch", "36"), "tile batch 36"),
+        (("--opset", "23"), "opset 23"),
+        (("--layout", "single", "--dynamic-batch"), "no tile batch to leave open"),
+        (("--weights", "nowhere.pt"), "there is no such file"),
+        (("--weights", "TEXT"), "TEXT"),
+        (("--weights", "random:x"), "has no seed"),
+        (("--out", "FILE"), "is not a folder; a folder is meant"),
+        (("--out", "PHOTOS"), "edgedepth wrote, and it won't be replaced"),
+        (("--out", "/proc/bundle"), "can't be written"),
+    ],
+)
+def test_an_export_that_cannot_be_met_says_why(
+    cli: Cli, photos: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    text = tmp_path / "TEXT"
+    text.write_text("not a checkpoint")
+    places = {"FILE": text, "PHOTOS": photos, "TEXT": text}
+    model = () if "--model" in words else ("--model", "depth-pro-mini")
+    done = cli("export", *model, "--out", tmp_path / "out", *(places.get(word, word) for word in words))
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_depth_pro_without_its_weights_names_the_ways_out(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = cli("export", "--out", tmp_path / "out", "--json")
+    assert done.code == 2
+    for way in ("huggingface.co/apple/DepthPro", "--weights", "--model depth-pro-mini"):
+        assert way in done.json["error"]["remedy"]
+
+
+def test_one_picture_is_no_proof(cli: Cli, mini_bundle: Path, photos: Path) -> None:
+    done = cli("verify", mini_bundle, "--images", photos / "one.png")
+    assert done.code == 2
+    assert "got 1 pictures; parity needs 2 different ones at least" in done.err
+
+
+def test_verify_with_other_weights_is_refused(cli: Cli, mini_bundle: Path, photos: Path) -> None:
+    done = cli("verify", mini_bundle, "--images", photos, "--weights", "random:1")
+    assert done.code == 2
+    assert "was made from weights" in done.err
+
+
+def test_models_tells_what_is_here(cli: Cli) -> None:
+    shown = cli("models")
+    assert shown.code == 0
+    assert "depth-pro       952.0 M     1536²  not here" in shown.out
+    assert "UNTRAINED" in shown.out
+    mini = cli("models", "--json").json["models"][1]
+    assert (mini["name"], mini["state"], mini["tiles"]) == ("depth-pro-mini", "untrained", 35)
+
+
+def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
+    shown = cli("doctor")
+    assert shown.code == 0
+    targets = {target["name"]: target for target in cli("doctor", "--json").json["targets"]}
+    assert targets["onnx"]["runs"]
+    assert targets["onnx"]["exports"]
+    assert "cpu" in targets["onnx"]["devices"]
+    for planned in ("tensorrt", "openvino", "coreml"):
+        assert not targets[planned]["runs"]
+        assert "not built yet" in targets[planned]["reason"]
+
+
+def test_the_demo_leaves_pictures(cli: Cli, tmp_path: Path) -> None:
+    done = cli("demo", "--out", tmp_path / "demo", "--json")
+    assert done.code == 0
+    assert done.json["verify"]["passed"]
+    assert len(done.json["pictures"]) == 3
+    assert all(Path(picture).stat().st_size > 10_000 for picture in done.json["pictures"])
+
+
+def test_every_command_takes_json_and_has_help(cli: Cli) -> None:
+    for command in COMMANDS:
+        done = cli(command, "--help")
+        assert done.code == 0
+        assert "--json" in done.out
+
+
+@pytest.mark.parametrize("words", [(), ("fly",), ("export", "--fly"), ("infer",), ("inspect",)])
+def test_a_command_that_is_none_exits_2(cli: Cli, words: tuple[str, ...]) -> None:
+    assert cli(*words).code == 2
+
+
+def test_an_error_is_json_too(cli: Cli, tmp_path: Path) -> None:
+    done = cli("inspect", tmp_path / "nowhere", "--json")
+    assert done.code == 2
+    assert done.json["error"]["type"] == "BundleNotFoundError"
+
+
+def test_the_library_leaves_the_root_logger_alone(cli: Cli) -> None:
+    before = list(logging.getLogger().handlers)
+    cli("models")
+    assert logging.getLogger().handlers == before
+    assert build_parser().prog == "edgedepth"

@@ -1,0 +1,89 @@
+"""Every command that the documentation shows, run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgedepth.cli import build_parser
+
+from .conftest import draw_photo
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```sh( full-size)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands(*, full_size: bool) -> list[tuple[str, list[str]]]:
+    """Pages with the lines of their sh blocks."""
+    found = []
+    for page in PAGES:
+        blocks = [text for kind, text in FENCE.findall(page.read_text()) if bool(kind) == full_size]
+        lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
+        if lines:
+            found.append((page.relative_to(ROOT).as_posix(), lines))
+    return found
+
+
+def run_page(lines: list[str], folder: Path) -> None:
+    """Run a page's lines one after the other in a folder with a photograph and a folder of photographs."""
+    (folder / "photos").mkdir()
+    draw_photo(folder / "photo.jpg", f35=28)
+    draw_photo(folder / "photos" / "one.jpg", seed=1)
+    draw_photo(folder / "photos" / "two.jpg", seed=2)
+    makefile = (ROOT / "Makefile").read_text()
+    for line in lines:
+        program, *words = shlex.split(line)
+        if program == "make":
+            assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE), line
+        elif program == "pip":
+            extras = re.findall(r"\[(.*)\]", line)
+            assert all(f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text() for extra in extras), line
+        elif program == "git":
+            assert words[0] == "clone", line
+        elif program == "cd":
+            continue
+        else:
+            assert program == "edgedepth", line
+            done = subprocess.run(
+                [sys.executable, "-m", "edgedepth", *words],
+                cwd=folder,
+                env=os.environ | {"EDGEDEPTH_HOME": str(folder / "home")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("page", "lines"), commands(full_size=False), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_commands_of_a_page_run(page: str, lines: list[str], tmp_path: Path) -> None:
+    run_page(lines, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "lines"), commands(full_size=True), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_full_size_commands_of_a_page_run(page: str, lines: list[str], tmp_path: Path) -> None:
+    run_page(lines, tmp_path)
+
+
+def test_every_edgedepth_command_in_the_docs_is_understood() -> None:
+    """Those in prose and in other blocks too: a flag that was renamed shows here."""
+    parser = build_parser()
+    checked = 0
+    for page in PAGES:
+        for line in re.findall(r"^edgedepth .*$|(?<=`)edgedepth [a-z]+ [^`\n]*(?=`)", page.read_text(), re.MULTILINE):
+            if "…" not in line and "--help" not in line:
+                parser.parse_args(shlex.split(line)[1:])
+                checked += 1
+    assert checked
