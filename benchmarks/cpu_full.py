@@ -3,8 +3,8 @@
     python benchmarks/cpu_full.py --out cpu_full.json
 
 Contenders: the eager reference, transformers' DepthProForDepthEstimation, and edgedepth's ONNX bundle with all stages
-in memory and with one at a time. Each run is a process of its own: it loads, runs one frame to warm up, and then times the
-next ones; peak memory is that process's. Rounds are interleaved, so that a busy neighbour hits everybody alike; the
+in memory and with one at a time. Each run is a process of its own: it loads, runs one frame to warm up, and then times
+the next ones; peak memory is that process's. Rounds are interleaved, so that a busy neighbour hits everybody alike; the
 figures are medians and the ratio to the eager reference of the same round. Weights are random: they cost what trained
 ones cost.
 """

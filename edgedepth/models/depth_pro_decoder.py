@@ -49,9 +49,17 @@ class FusionBlock(nn.Module):
 
     def forward(self, features: Tensor, finer: Tensor | None = None) -> Tensor:
         """Fuse (N, width, H, W), and a map of the same shape if there is one, to H and W or twice that."""
+        return self.expand(self.refine(features, finer))
+
+    def refine(self, features: Tensor, finer: Tensor | None = None) -> Tensor:
+        """The first half, which looks four pixels around: (N, width, H, W)."""
         if finer is not None:
             features = features + self.resnet1(finer)
-        features = self.resnet2(features)
+        refined: Tensor = self.resnet2(features)
+        return refined
+
+    def expand(self, features: Tensor) -> Tensor:
+        """The second half, which looks at nothing but its own pixel: to H and W or twice that."""
         if self.deconv is not None:
             features = self.deconv(features)
         fused: Tensor = self.out_conv(features)
@@ -70,6 +78,12 @@ class MultiresConvDecoder(nn.Module):
             + [nn.Conv2d(dim, width, kernel_size=3, padding=1, bias=False) for dim in config.feature_dims]
         )
         self.fusions = nn.ModuleList(FusionBlock(width, doubling=index > 0) for index in range(len(self.convs)))
+
+    def fusion(self, index: int) -> FusionBlock:
+        """The block of a level, finest first."""
+        block = self.fusions[index]
+        assert isinstance(block, FusionBlock)
+        return block
 
     def forward(self, encodings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decode.

@@ -129,19 +129,26 @@ class FeatureUpsampler(nn.Module):
         Returns:
             Channels-first, finest first: (N, C, side, side) with sides 32G, 16G, 8G, 4G, 2G.
         """
-        dtype = self.fuse_lowres.weight.dtype
-
-        def channels_first(features: Tensor) -> Tensor:
-            return features.to(dtype).permute(0, 3, 1, 2)
-
-        coarse = (self.upsample2(channels_first(level2)), self.upsample_lowres(channels_first(image_features)))
         return [
-            self.upsample_latent0(channels_first(latent0)),
-            self.upsample_latent1(channels_first(latent1)),
-            self.upsample0(channels_first(level0)),
-            self.upsample1(channels_first(level1)),
-            self.fuse_lowres(torch.cat(coarse, dim=1)),
+            self.upsample_latent0(self.channels_first(latent0)),
+            self.upsample_latent1(self.channels_first(latent1)),
+            self.upsample0(self.channels_first(level0)),
+            self.upsample1(self.channels_first(level1)),
+            self.merge_coarsest(level2, image_features),
         ]
+
+    def merge_coarsest(self, level2: Tensor, image_features: Tensor) -> Tensor:
+        """Upsample and merge the quarter-scale tile's and the image encoder's features, both (N, G, G, width)."""
+        coarse = (
+            self.upsample2(self.channels_first(level2)),
+            self.upsample_lowres(self.channels_first(image_features)),
+        )
+        merged: Tensor = self.fuse_lowres(torch.cat(coarse, dim=1))
+        return merged
+
+    def channels_first(self, features: Tensor) -> Tensor:
+        """(N, H, W, C) to (N, C, H, W), in the weights' dtype."""
+        return features.to(self.fuse_lowres.weight.dtype).permute(0, 3, 1, 2)
 
 
 class DepthProEncoder(FeatureUpsampler):
