@@ -24,7 +24,7 @@ demo: $(READY) ## export, verify and run the mini model; pictures land in demo/
 test: $(READY) ## the default suite
 	$(PYTEST) -m 'not slow and not gpu'
 
-test-all: $(READY) ## with the full-size runs: an hour, 20 GB of memory, 15 GB of disk
+test-all: $(READY) ## with the full-size runs: half an hour more, 16 GB of memory, 10 GB of disk
 	$(BIN)/pytest -m 'not gpu' --timeout 3600
 
 check: $(READY) ## formatting, lint, types, import directions, generated docs

@@ -159,10 +159,18 @@ def main() -> int:
         if args.bundle is None:
             export = ["export", "--model", "depth-pro", "--weights", WEIGHTS, "--out", str(bundle)]
             subprocess.run([sys.executable, "-m", "edgedepth", *export], check=True, env=os.environ)
-        rounds = []
+        rounds: list[dict[str, dict[str, Any]]] = []
         for number in range(args.rounds):
             rounds.append({name: measure_apart(name, args, bundle) for name in CONTENDERS})
+            write_report(args.out, rounds)  # after each: a round takes a quarter of an hour
             print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
+    for name, row in summarise(rounds).items():
+        print(f"{name:36}", "  ".join(f"{key} {value:7.2f}" for key, value in row.items()))
+    return 0
+
+
+def write_report(path: Path, rounds: list[dict[str, dict[str, Any]]]) -> None:
+    """The measurements with what they were taken on."""
     report = {
         "machine": describe_machine(),
         "versions": versions_of(PACKAGES),
@@ -170,10 +178,7 @@ def main() -> int:
         "summary": summarise(rounds),
         "rounds": rounds,
     }
-    args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for name, row in report["summary"].items():
-        print(f"{name:36}", "  ".join(f"{key} {value:7.2f}" for key, value in row.items()))
-    return 0
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

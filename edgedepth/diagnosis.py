@@ -114,9 +114,12 @@ def _target(name: str) -> TargetDiagnosis:
         reasons.append(available.reason)
     exports = False
     try:
-        support = exporter_for(name).check(ExportOptions())
-        exports = support.ok
-        reasons.append(f"{support.reason}: {support.remedy}" if not support.ok else "")
+        exporter = exporter_for(name)
+        missing = [module for module in exporter.needs if not is_installed(module)]
+        support = exporter.check(ExportOptions())
+        exports = support.ok and not missing
+        reasons.append("" if support.ok else f"{support.reason}: {support.remedy}")
+        reasons.append(f"exporting needs {', '.join(missing)}: pip install 'edgedepth[export]'" if missing else "")
     except EdgeDepthError as error:
         reasons.append(error.problem)
     return TargetDiagnosis(

@@ -5,22 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
-import numpy as np
-
-from edgedepth.choosing import choose_bundle, names_bundle
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
-from edgedepth.core.session import OpenStage
-from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, Precision
-from edgedepth.models.registry import DEFAULT_MODEL
-from edgedepth.programs.frames import Color, as_rgb
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
+from edgedepth.programs.frames import Color, as_rgb, check_color
 from edgedepth.programs.opening import open_program
 from edgedepth.programs.stages import Resident, StagePool
 from edgedepth.proof import is_proven, prove
 from edgedepth.result import DepthResult
 from edgedepth.runtimes.base import SessionOptions, backend_named
+from edgedepth.sources import Source, open_source
 
 __all__ = ["EdgeDepth", "SelfTest"]
 
@@ -65,29 +61,25 @@ class EdgeDepth:
         threads: int | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
-        as_rgb(np.zeros((16, 16, 3), np.uint8), color)  # an unknown colour order shows now, not at the first frame
-        if self_test not in ("first-use", "always", "never"):
+        check_color(color)
+        if self_test not in get_args(SelfTest):
             raise OptionError(
-                f"self_test is {self_test!r}; allowed are 'first-use', 'always', 'never'", remedy="or leave it out"
+                f"self_test is {self_test!r}; allowed are {', '.join(get_args(SelfTest))}", remedy="or leave it out"
             )
         self.color: Color = color
-        self.bundle: Bundle | None = None
         options = SessionOptions(device=device, threads=threads)
-        if backend == "torch":
-            self.spec, open_stage, layout = _open_reference(model, precision, options)
-            self.backend, fixed = "torch", None
-        else:
-            self.bundle = choose_bundle(model, backend, precision)
-            manifest = self.bundle.manifest
-            self.spec, layout, fixed = manifest.model, manifest.layout, manifest.tile_batch
-            self.backend, open_stage = manifest.target, _bundle_stages(self.bundle, options)
-        self._pool = StagePool(open_stage, resident=resident)
+        source = open_source(model, backend=backend, precision=precision, options=options)
+        _check_fit(source, tile_batch, resident)
+        self.spec: ModelSpec = source.spec
+        self.backend = source.backend
+        self.bundle: Bundle | None = source.bundle
+        if tile_batch is None:
+            tile_batch = source.tile_batch or DEFAULT_TILE_BATCH
+        self._pool = StagePool(source.open_stage, resident=resident)
         try:
-            self._program = open_program(
-                self.spec, self._pool, layout=layout, tile_batch=tile_batch or fixed or DEFAULT_TILE_BATCH
-            )
+            self._program = open_program(self.spec, self._pool, layout=source.layout, tile_batch=tile_batch)
             # Opened now, so that a missing device or a broken artefact shows here and not in the control loop.
-            self.device = self._pool.session("whole" if layout == "single" else self.spec.stages[0].name).device
+            self.device = self._pool.session(source.first_stage).device
             log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
             if self.bundle is not None and not self.spec.trained:
                 log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
@@ -150,26 +142,15 @@ class EdgeDepth:
             prove(self.bundle, runtime, self._program)
 
 
-def _bundle_stages(bundle: Bundle, options: SessionOptions) -> OpenStage:
-    backend = backend_named(bundle.manifest.target)
-    return lambda stage: backend.open(bundle, stage, options)
-
-
-def _open_reference(
-    model: str | os.PathLike[str] | None, precision: Precision | None, options: SessionOptions
-) -> tuple[ModelSpec, OpenStage, Layout]:
-    from edgedepth.models.loading import load_model
-    from edgedepth.runtimes.torch_session import reference_stages
-
-    if names_bundle(model):
+def _check_fit(source: Source, tile_batch: int | None, resident: Resident) -> None:
+    """Refuse options that would have no effect."""
+    if source.layout == "single" and tile_batch is not None:
         raise OptionError(
-            f"{model} is a bundle; the torch backend runs the reference, from a model's name",
-            remedy="leave backend out to run the bundle, or pass model='depth-pro-mini'",
+            "a bundle of one graph cuts its own tiles, all in one batch; tile_batch has no effect on it",
+            remedy="leave tile_batch out, or export with --layout staged",
         )
-    if precision not in (None, "fp32"):
+    if source.bundle is None and resident == "one":
         raise OptionError(
-            f"the reference is fp32; {precision} was asked for",
-            remedy=f"export a bundle: edgedepth export --target onnx --{precision}",
+            "resident='one' frees nothing on the torch backend, which holds the whole model",
+            remedy="leave it out, or run a bundle: edgedepth export --help",
         )
-    loaded = load_model(str(model or DEFAULT_MODEL))
-    return loaded.spec, reference_stages(loaded, options), "staged"

@@ -48,9 +48,15 @@ class Support:
 
 
 class Exporter(Protocol):
-    """Writes bundles for one target."""
+    """Writes bundles for one target.
+
+    Attributes:
+        target: what its bundles are for.
+        needs: the modules of its toolchain, all of the `export` extra.
+    """
 
     target: str
+    needs: tuple[str, ...]
 
     def check(self, options: ExportOptions) -> Support:
         """Whether these options can be met, without side effects and without importing a toolchain."""

@@ -14,7 +14,7 @@ from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.manifest import SCHEMA_VERSION, Artefact, Manifest
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
-from edgedepth.core.spec import Layout, ModelSpec, StageSpec, TensorSpec
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec, TensorSpec
 from edgedepth.exporters.base import ExportOptions, Support
 from edgedepth.models.depth_pro_config import DEPTH_PRO, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
@@ -32,6 +32,7 @@ class OnnxExporter:
     """Exports with torch.onnx.export(dynamo=True), one graph a stage, each checked after it was written."""
 
     target = "onnx"
+    needs = ("torch", "onnx", "onnxscript")
 
     def check(self, options: ExportOptions) -> Support:
         """Whether these options can be met; see Exporter.check."""
@@ -54,10 +55,10 @@ class OnnxExporter:
                 "LayerNormalization, newer ones are not tested with the runtimes",
                 "use --opset 20",
             )
-        if options.layout == "single" and options.dynamic_batch:
+        if options.layout == "single" and (options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH):
             return _no(
-                "a single graph cuts its own tiles, all in one batch: there is no tile batch to leave open",
-                "use --layout staged with --dynamic-batch, or leave one of them out",
+                "a single graph cuts its own tiles, all in one batch: there is no tile batch to choose or leave open",
+                "use --layout staged with --tile-batch and --dynamic-batch, or leave them out",
             )
         return Support(ok=True)
 
@@ -66,7 +67,7 @@ class OnnxExporter:
         support = self.check(options)
         if not support.ok:
             raise UnsupportedError(support.reason, remedy=support.remedy)
-        for module in ("torch", "onnx", "onnxscript"):
+        for module in self.needs:
             require(module, extra="export", purpose="to export to ONNX")
         model = _exported_model(source, options)
         with write_bundle(out) as writer:

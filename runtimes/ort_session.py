@@ -108,7 +108,7 @@ class OrtSession:
         self._session: Any = _load(path, options)
         _compare_declaration(path, stage, self._session)
         self._device = _device_in_words(self._session)
-        _log.info("stage %s runs on %s (onnxruntime)", stage.name, self._device)
+        _log.debug("stage %s runs on %s (onnxruntime)", stage.name, self._device)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

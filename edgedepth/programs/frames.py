@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgedepth.core.errors import FrameError, OptionError
 from edgedepth.core.session import Array
 
-__all__ = ["MAX_SIDE", "MIN_SIDE", "Color", "as_rgb"]
+__all__ = ["MAX_SIDE", "MIN_SIDE", "Color", "as_rgb", "check_color"]
 
 Color = Literal["bgr", "rgb"]
 
@@ -31,6 +31,16 @@ _TO_RGB = {
 }
 
 
+def check_color(color: str) -> None:
+    """Refuse an order of channels that isn't one.
+
+    Raises:
+        OptionError: neither "bgr" nor "rgb".
+    """
+    if color not in ("bgr", "rgb"):
+        raise OptionError(f"color is {color!r}; allowed are 'bgr' and 'rgb'", remedy="color='bgr' for cv2.imread")
+
+
 def as_rgb(frame: object, color: Color = "bgr") -> Array:
     """Check a frame and bring it into the programs' form.
 
@@ -47,8 +57,7 @@ def as_rgb(frame: object, color: Color = "bgr") -> Array:
         FrameError: anything else, with what was got, what is allowed and what cures it.
         OptionError: an unknown color.
     """
-    if color not in ("bgr", "rgb"):
-        raise OptionError(f"color is {color!r}; allowed are 'bgr' and 'rgb'", remedy="color='bgr' for cv2.imread")
+    check_color(color)
     if not isinstance(frame, np.ndarray):
         _refuse_type(frame)
     _check_shape(frame.shape)

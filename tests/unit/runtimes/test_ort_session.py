@@ -154,7 +154,7 @@ class TestBackend:
             OrtBackend().open(open_bundle(mini_bundle), "whole", CPU)
 
     def test_the_log_tells_where_a_stage_runs(self, double: Path, caplog: pytest.LogCaptureFixture) -> None:
-        with caplog.at_level(logging.INFO, "edgedepth"):
+        with caplog.at_level(logging.DEBUG, "edgedepth"):
             OrtSession(double, DOUBLE, CPU)
         assert "double runs on cpu" in caplog.text
 

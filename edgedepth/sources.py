@@ -1,0 +1,90 @@
+"""What runs: a bundle, or the reference itself, as stages to open."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from edgedepth.choosing import choose_bundle, names_bundle
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import OptionError
+from edgedepth.core.session import OpenStage
+from edgedepth.core.spec import Layout, ModelSpec, Precision
+from edgedepth.models.registry import DEFAULT_MODEL
+from edgedepth.runtimes.base import SessionOptions, backend_named
+
+__all__ = ["Source", "open_source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Stages that can be opened, and what is known of them.
+
+    Args:
+        spec: the model.
+        backend: "onnx", ..., or "torch".
+        layout: "staged" or "single".
+        tile_batch: what the artefact was exported for; None: any.
+        open_stage: opens a stage by name.
+        bundle: None for the reference.
+    """
+
+    spec: ModelSpec
+    backend: str
+    layout: Layout
+    tile_batch: int | None
+    open_stage: OpenStage
+    bundle: Bundle | None
+
+    @property
+    def first_stage(self) -> str:
+        """The stage that a frame meets first."""
+        return self.spec.stages[0].name
+
+
+def open_source(
+    model: str | os.PathLike[str] | None, *, backend: str, precision: Precision | None, options: SessionOptions
+) -> Source:
+    """Choose a bundle, or load the reference; nothing is opened on a device yet.
+
+    Raises:
+        OptionError, BundleError, WeightsError, MissingExtraError: as EdgeDepth says.
+    """
+    if backend == "torch":
+        return _reference(model, precision, options)
+    bundle = choose_bundle(model, backend, precision)
+    manifest = bundle.manifest
+    runtime = backend_named(manifest.target)
+    return Source(
+        spec=manifest.model,
+        backend=manifest.target,
+        layout=manifest.layout,
+        tile_batch=manifest.tile_batch,
+        open_stage=lambda stage: runtime.open(bundle, stage, options),
+        bundle=bundle,
+    )
+
+
+def _reference(model: str | os.PathLike[str] | None, precision: Precision | None, options: SessionOptions) -> Source:
+    from edgedepth.models.loading import load_model
+    from edgedepth.runtimes.torch_session import reference_stages
+
+    if names_bundle(model):
+        raise OptionError(
+            f"{model} is a bundle; the torch backend runs the reference, from a model's name",
+            remedy="leave backend out to run the bundle, or pass model='depth-pro-mini'",
+        )
+    if precision not in (None, "fp32"):
+        raise OptionError(
+            f"the reference is fp32; {precision} was asked for",
+            remedy=f"export a bundle: edgedepth export --target onnx --{precision}",
+        )
+    loaded = load_model(str(model or DEFAULT_MODEL))
+    return Source(
+        spec=loaded.spec,
+        backend="torch",
+        layout="staged",
+        tile_batch=None,
+        open_stage=reference_stages(loaded, options),
+        bundle=None,
+    )
