@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -77,7 +78,9 @@ def _described(name: str, thing: object, *, level: int) -> str:
     heading = f"\n{'#' * level} {name}\n\n"
     signature = ""
     if callable(thing) and not (inspect.isclass(thing) and issubclass(thing, Exception)):
-        signature = f"{name.rpartition('.')[2]}{inspect.signature(thing)}\n\n"
+        # A default that is a function shows its address, which is another in every process.
+        plain = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", str(inspect.signature(thing)))
+        signature = f"{name.rpartition('.')[2]}{plain}\n\n"
     text = f"{heading}```text\n{signature}{inspect.getdoc(thing)}\n```\n"
     if inspect.isclass(thing):
         for method, value in vars(thing).items():

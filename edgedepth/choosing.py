@@ -60,6 +60,10 @@ def choose_bundle(model: str | os.PathLike[str] | None, backend: str, precision:
         OptionError: an unknown name, or a bundle that isn't what backend and precision ask for.
     """
     target = target_named(backend)
+    if not isinstance(model, str | os.PathLike | None):
+        raise OptionError(
+            f"model is {model!r}; allowed are a path and a name", remedy="edgedepth models lists the names"
+        )
     if precision is not None and precision not in get_args(Precision):
         raise OptionError(
             f"precision is {precision!r}; allowed are {', '.join(get_args(Precision))}", remedy="or leave it out"
@@ -108,5 +112,6 @@ def _newest(model: str | None, target: str | None, precision: Precision | None) 
 
 def export_command(model: str, target: str, precision: Precision | None) -> str:
     """The command that makes such a bundle."""
-    flag = precision or ("fp16" if target == "tensorrt" else "fp32")
+    # Only what can be exported is worth a command.
+    flag = precision if precision in ("fp32", "fp16") else ("fp16" if target == "tensorrt" else "fp32")
     return f"edgedepth export --model {model} --target {target} --{flag}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedepth.core.environment import describe_machine, versions_of
 from edgedepth.core.errors import EdgeDepthError
-from edgedepth.core.optional import is_installed
+from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import to_plain
 from edgedepth.core.store import home
 from edgedepth.exporters.base import EXPORTERS, ExportOptions, exporter_for
@@ -80,7 +80,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine. Raises nothing: what is missing is the answer."""
+    """Look at this machine. What is missing is the answer, and no error."""
     return Diagnosis(
         machine=describe_machine(),
         store=str(home()),
@@ -92,11 +92,12 @@ def diagnose() -> Diagnosis:
 
 def _torch() -> TargetDiagnosis:
     there = is_installed("torch")
+    cuda = there and require("torch", extra="export", purpose="to look for a GPU").cuda.is_available()
     return TargetDiagnosis(
         name="torch",
         version=versions_of(["torch"]).get("torch"),
         runs=there,
-        devices=("cpu",) if there else (),
+        devices=("cuda", "cpu") if cuda else ("cpu",) if there else (),
         exports=False,
         reason="it is the reference: run and compared with, never exported"
         if there

@@ -40,7 +40,7 @@ def focal_from_exif(tags: Mapping[int, object], *, width: int, height: int, turn
     """The focal length by FocalLengthIn35mmFilm.
 
     A digital zoom is taken as included in that number, as phones write it. A crop that keeps the aspect ratio
-    can't be told from a resize, which is harmless.
+    can't be told from a resize; the source says so wherever the size has changed.
 
     Args:
         tags: the Exif IFD, by tag number; values as they were found, damaged ones included.
@@ -65,6 +65,8 @@ def focal_from_exif(tags: Mapping[int, object], *, width: int, height: int, turn
         )
     zoom = _number(tags.get(_DIGITAL_ZOOM_RATIO)) or 0
     note = f" (digital zoom {zoom:.3g} taken as included)" if zoom > 1 else ""
+    if taken[0] and taken[1] and {taken[0], taken[1]} != {width, height}:
+        note += f" (taken at {taken[0]:g} x {taken[1]:g}: right only if it was resized since, and nothing cut off)"
     return ExifFocal(focal_px_from_35mm(focal, width, height), f"EXIF FocalLengthIn35mmFilm = {focal:g} mm{note}")
 
 

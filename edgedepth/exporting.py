@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from edgedepth.core.bundle import Bundle
+from edgedepth.core.bundle import Bundle, check_bundle_target, is_bundle, peek_manifest
 from edgedepth.core.errors import UnsupportedError
-from edgedepth.core.progress import Progress, silent
+from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.store import bundle_folder
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.models.loading import load_model
@@ -25,7 +24,7 @@ def export_bundle(
     weights: str | Path | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
-    announce: Callable[[str], None] = lambda _: None,
+    announce: Announce = unheard,
 ) -> Bundle:
     """Export a model.
 
@@ -56,5 +55,17 @@ def export_bundle(
     folder = (
         Path(out) if out is not None else bundle_folder(entry.name, exporter.target, options.precision, options.layout)
     )
+    _look_at(folder, announce)
     loaded = load_model(entry.name, weights=weights, announce=announce)
     return exporter.export(loaded, options, folder, progress=progress)
+
+
+def _look_at(folder: Path, announce: Announce) -> None:
+    """Refuse a folder that can't become the bundle before gigabytes are fetched and loaded, and tell what goes."""
+    check_bundle_target(folder)
+    if is_bundle(folder):
+        old = peek_manifest(folder)
+        announce(
+            f"{folder} is replaced: {old.model.name} of {old.created_utc}, {old.target} {old.precision}, "
+            f"weights {old.model.source}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
 
@@ -35,6 +36,7 @@ class EdgeDepth:
             the bundle was exported for.
         device: "auto", "cpu", "cuda", "cuda:1". A device asked for by name is that device or an error.
         precision: "fp32" or "fp16" to choose among the store's bundles; None takes any.
+        weights: a checkpoint for backend="torch"; None: the cache, else a download. A bundle holds its own.
         color: order of a frame's channels: "bgr" as OpenCV reads them, or "rgb".
         tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch. None: the bundle's.
         resident: "all" keeps every stage in memory; "one" loads them in turn for each frame: slower, and fits
@@ -55,6 +57,7 @@ class EdgeDepth:
         backend: str = "auto",
         device: str = "auto",
         precision: Precision | None = None,
+        weights: str | Path | None = None,
         color: Color = "bgr",
         tile_batch: int | None = None,
         resident: Resident = "all",
@@ -68,7 +71,7 @@ class EdgeDepth:
             )
         self.color: Color = color
         options = SessionOptions(device=device, threads=threads)
-        source = open_source(model, backend=backend, precision=precision, options=options)
+        source = open_source(model, backend=backend, precision=precision, weights=weights, options=options)
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
         self.backend = source.backend
@@ -140,6 +143,8 @@ class EdgeDepth:
         runtime = f"{self.backend} {version} {self.device}"
         if self_test == "always" or not is_proven(self.bundle, runtime):
             prove(self.bundle, runtime, self._program)
+            # The golden frame asks for every stage; a caller who knows the focal length never needs this one.
+            self._pool.release("fov")
 
 
 def _check_fit(source: Source, tile_batch: int | None, resident: Resident) -> None:

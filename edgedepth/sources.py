@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgedepth.choosing import choose_bundle, names_bundle
+from edgedepth.choosing import choose_bundle, export_command, names_bundle
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.session import OpenStage
@@ -43,7 +44,12 @@ class Source:
 
 
 def open_source(
-    model: str | os.PathLike[str] | None, *, backend: str, precision: Precision | None, options: SessionOptions
+    model: str | os.PathLike[str] | None,
+    *,
+    backend: str,
+    precision: Precision | None,
+    weights: str | Path | None,
+    options: SessionOptions,
 ) -> Source:
     """Choose a bundle, or load the reference; nothing is opened on a device yet.
 
@@ -51,7 +57,12 @@ def open_source(
         OptionError, BundleError, WeightsError, MissingExtraError: as EdgeDepth says.
     """
     if backend == "torch":
-        return _reference(model, precision, options)
+        return _reference(model, precision, weights, options)
+    if weights is not None:
+        raise OptionError(
+            "a bundle holds its weights; others can't be given to it",
+            remedy="edgedepth export --weights PATH makes a bundle of them, backend='torch' runs the reference on them",
+        )
     bundle = choose_bundle(model, backend, precision)
     manifest = bundle.manifest
     runtime = backend_named(manifest.target)
@@ -65,7 +76,12 @@ def open_source(
     )
 
 
-def _reference(model: str | os.PathLike[str] | None, precision: Precision | None, options: SessionOptions) -> Source:
+def _reference(
+    model: str | os.PathLike[str] | None,
+    precision: Precision | None,
+    weights: str | Path | None,
+    options: SessionOptions,
+) -> Source:
     from edgedepth.models.loading import load_model
     from edgedepth.runtimes.torch_session import reference_stages
 
@@ -75,11 +91,12 @@ def _reference(model: str | os.PathLike[str] | None, precision: Precision | None
             remedy="leave backend out to run the bundle, or pass model='depth-pro-mini'",
         )
     if precision not in (None, "fp32"):
+        command = export_command(str(model or DEFAULT_MODEL), "onnx", precision)
         raise OptionError(
             f"the reference is fp32; {precision} was asked for",
-            remedy=f"export a bundle: edgedepth export --target onnx --{precision}",
+            remedy=f"leave precision out, or run a bundle: {command}",
         )
-    loaded = load_model(str(model or DEFAULT_MODEL))
+    loaded = load_model(str(model or DEFAULT_MODEL), weights)
     return Source(
         spec=loaded.spec,
         backend="torch",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import WeightsMismatchError
-from edgedepth.core.progress import Progress, silent
-from edgedepth.core.session import OpenStage, Session
+from edgedepth.core.progress import Announce, Progress, silent, unheard
+from edgedepth.core.session import OpenStage
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel, load_model
@@ -32,7 +32,7 @@ def verify_bundle(
     weights: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
-    announce: Callable[[str], None] = lambda _: None,
+    announce: Announce = unheard,
 ) -> ParityReport:
     """Compare a bundle with the eager fp32 reference, stage by stage and end to end.
 
@@ -63,33 +63,38 @@ def verify_bundle(
     options = SessionOptions(device=device)
     loaded = _reference(opened, weights, announce)
     with ExitStack() as stack:
+        # One set of the bundle's sessions, for the comparison by stages and for the one end to end.
+        sessions = stack.enter_context(StagePool(lambda stage: backend.open(opened, stage, options)))
 
         def program(open_stage: OpenStage) -> CanonicalProgram:
             pool = stack.enter_context(StagePool(open_stage))
             tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
             return open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
 
-        def open_candidate(stage: str) -> Session:
-            return backend.open(opened, stage, options)
-
         return verify_parity(
             rgb,
             reference=EagerReference(loaded),
-            candidate=program(open_candidate),
+            candidate=program(sessions.session),
             open_program=program,
             open_reference_stage=reference_stages(loaded),
-            open_candidate_stage=open_candidate,
+            open_candidate_stage=sessions.session,
             stage_names=[stage.name for stage in manifest.model.stages],
             tolerance=tolerance_for(manifest.precision),
             progress=progress,
         )
 
 
-def _reference(bundle: Bundle, weights: str | Path | None, announce: Callable[[str], None]) -> LoadedModel:
+def _reference(bundle: Bundle, weights: str | Path | None, announce: Announce) -> LoadedModel:
     """The reference, on the very weights that the bundle was made from."""
     spec = bundle.manifest.model
     if weights is None and spec.source.startswith("random:"):
         weights = spec.source
+    if weights is None and spec.source.startswith("local "):
+        raise WeightsMismatchError(
+            f"{bundle.path} was made from a file of yours, {spec.source.removeprefix('local ')}, and the reference "
+            "needs it too",
+            remedy="name it: --weights PATH",
+        )
     loaded = load_model(spec.name, weights=weights, announce=announce)
     if loaded.spec.weights_sha256 != spec.weights_sha256:
         raise WeightsMismatchError(

@@ -27,7 +27,7 @@ class ExportOptions:
         precision: of the arithmetic; inputs and outputs stay float32.
         layout: "staged" (one graph a stage) or "single" (one graph, image in, inverse depth and FOV out).
         tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
-        dynamic_batch: let the patch encoder take any number of tiles. tile_batch is then only a default.
+        dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
         opset: ONNX opset, 17 to 20.
     """
 

@@ -37,29 +37,43 @@ class OnnxExporter:
     def check(self, options: ExportOptions) -> Support:
         """Whether these options can be met; see Exporter.check."""
         tiles = depth_pro_tiling(DEPTH_PRO).count
-        if options.precision not in _PRECISIONS:
-            return _no(
-                f"ONNX export at {options.precision} is not built yet; there are {' and '.join(_PRECISIONS)}",
+        chosen_batch = options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH
+        objections = (
+            (
+                options.precision not in _PRECISIONS,
+                f"ONNX at {options.precision} is not built yet; this version exports {' and '.join(_PRECISIONS)}",
                 "use --fp32 or --fp16",
-            )
-        if options.layout not in get_args(Layout):
-            return _no(f"there is no layout {options.layout!r}", f"use --layout {' or '.join(get_args(Layout))}")
-        if not _is_count(options.tile_batch) or not 1 <= options.tile_batch <= tiles:
-            return _no(
+            ),
+            (
+                options.layout not in get_args(Layout),
+                f"there is no layout {options.layout!r}",
+                f"use --layout {' or '.join(get_args(Layout))}",
+            ),
+            (
+                not _is_count(options.tile_batch) or not 1 <= options.tile_batch <= tiles,
                 f"tile batch {options.tile_batch!r} is not a whole number from 1 to {tiles}, the tiles of a frame",
                 "use --tile-batch 5, which divides them evenly",
-            )
-        if not _is_count(options.opset) or options.opset not in OPSETS:
-            return _no(
+            ),
+            (
+                not _is_count(options.opset) or options.opset not in OPSETS,
                 f"opset {options.opset!r} is not one of {OPSETS[0]} to {OPSETS[-1]}: older ones have no "
                 "LayerNormalization, newer ones are not tested with the runtimes",
                 "use --opset 20",
-            )
-        if options.layout == "single" and (options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH):
-            return _no(
+            ),
+            (
+                options.layout == "single" and chosen_batch,
                 "a single graph cuts its own tiles, all in one batch: there is no tile batch to choose or leave open",
                 "use --layout staged with --tile-batch and --dynamic-batch, or leave them out",
-            )
+            ),
+            (
+                options.dynamic_batch and options.tile_batch != DEFAULT_TILE_BATCH,
+                f"tile batch {options.tile_batch} and a dynamic batch exclude each other",
+                "leave --tile-batch out and choose it when running, or leave --dynamic-batch out",
+            ),
+        )
+        for objects, reason, remedy in objections:
+            if objects:
+                return Support(ok=False, reason=reason, remedy=remedy)
         return Support(ok=True)
 
     def export(self, source: LoadedModel, options: ExportOptions, out: Path, *, progress: Progress = silent) -> Bundle:
@@ -130,7 +144,3 @@ def _with_fixed_batch(stage: StageSpec, tile_batch: int) -> StageSpec:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _no(reason: str, remedy: str) -> Support:
-    return Support(ok=False, reason=reason, remedy=remedy)

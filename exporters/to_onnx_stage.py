@@ -17,7 +17,7 @@ import onnx_ir.passes.common
 import torch
 from torch import nn
 
-from edgedepth.core.errors import EdgeDepthError, ExportFailedError
+from edgedepth.core.errors import EdgeDepthError, ExportFailedError, OutputError
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
 from edgedepth.models.precision import half_precision_
 
@@ -62,12 +62,23 @@ def export_stage(module: nn.Module, stage: StageSpec, path: Path, *, precision: 
             assert program is not None
             # Each node carries the Python stack that made it, with the paths of the exporting machine.
             onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
-            program.save(path, external_data=True)
+            _save(program, path)
         check_artefact(path, stage, opset)
     except (EdgeDepthError, MemoryError):
         raise
     except Exception as error:
         _raise_as_ours(error, stage.name)
+
+
+def _save(program: torch.onnx.ONNXProgram, path: Path) -> None:
+    """Write the file. onnx_ir's writer drops the errno of what the disk said."""
+    try:
+        program.save(path, external_data=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path} can't be written: {error.strerror or _first_line(error)}",
+            remedy="free space or choose another folder with --out",
+        ) from error
 
 
 def check_artefact(path: Path, stage: StageSpec, opset: int) -> None:

@@ -26,6 +26,20 @@ class SessionOptions:
     device: str = "auto"
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no backend understands.
+
+        Raises:
+            OptionError: a device that is no text, or a number of threads that is none.
+        """
+        if not isinstance(self.device, str):
+            raise OptionError(
+                f"device is {self.device!r}; allowed are names, 'cpu' or 'cuda:0'", remedy="device='auto'"
+            )
+        count = self.threads
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise OptionError(f"threads is {count!r}; allowed are 1 and more, or None", remedy="leave threads out")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:

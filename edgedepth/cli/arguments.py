@@ -7,13 +7,13 @@ import argparse
 __all__ = ["add_device", "add_weights"]
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """--weights."""
+def add_weights(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """--weights; `when` says for which other options it is meant."""
     parser.add_argument(
         "--weights",
         metavar="PATH",
-        help="checkpoint: depth_pro.pt, or safetensors of apple/DepthPro-hf; random:SEED for an untrained dry run "
-        "(default: the cache, else a download)",
+        help=f"{when}checkpoint: depth_pro.pt, or safetensors of apple/DepthPro-hf; random:SEED for an untrained "
+        "dry run (default: the cache, else a download)",
     )
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from edgedepth.cli.arguments import add_device
+from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_error, print_json, print_table
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
 from edgedepth.facade import EdgeDepth
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", help="fp32 or fp16, to choose among the store's bundles")
     add_device(parser)
+    add_weights(parser, "with --backend torch: ")
     parser.add_argument(
         "--focal-px", type=float, metavar="F", help="the camera's focal length in pixels; wins over EXIF"
     )
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         device=args.device,
         precision=args.precision,
+        weights=args.weights,
         color="rgb",
         tile_batch=args.tile_batch,
         resident=args.resident,
@@ -81,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 done.append(_facts(path, result, source) | {"files": _save(result, args.out, name, npy=args.npy)})
                 note(f"{path}: focal length {result.focal_px:.0f} px, {source}")
             except EdgeDepthError as error:
+                note(f"{path}:")
                 print_error(error, as_json=False)
                 done.append(
                     {

@@ -44,11 +44,13 @@ def print_bundle(bundle: Bundle) -> None:
     """The facts of a bundle, and a table of its stages."""
     manifest = bundle.manifest
     model = manifest.model
-    batch = "any" if manifest.tile_batch is None else str(manifest.tile_batch)
+    batch = "any tile batch" if manifest.tile_batch is None else f"tile batch {manifest.tile_batch}"
+    if manifest.layout == "single":
+        batch = "all tiles at once"
     facts = {
         "bundle": str(bundle.path),
         "model": f"{model.name}, {model.parameters:,} parameters" + ("" if model.trained else ", UNTRAINED"),
-        "target": f"{manifest.target}, {manifest.precision}, layout {manifest.layout}, tile batch {batch}",
+        "target": f"{manifest.target}, {manifest.precision}, layout {manifest.layout}, {batch}",
         "weights": f"{model.source} (sha256 {model.weights_sha256[:12]}…)",
         "licence": model.licence,
         "size": f"{bundle.size / 1e6:,.1f} MB in {len(manifest.files)} files, all as the manifest says",

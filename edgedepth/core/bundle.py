@@ -27,7 +27,7 @@ from edgedepth.core.errors import (
     BundleSchemaError,
     BundleTamperedError,
 )
-from edgedepth.core.folders import replace_folder, set_aside
+from edgedepth.core.folders import check_replaceable, replace_folder, set_aside
 from edgedepth.core.hashing import sha256_files
 from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_manifest
 
@@ -36,6 +36,7 @@ __all__ = [
     "MANIFEST_DIGEST",
     "Bundle",
     "BundleWriter",
+    "check_bundle_target",
     "is_bundle",
     "open_bundle",
     "peek_manifest",
@@ -171,6 +172,15 @@ def write_bundle(path: str | os.PathLike[str]) -> Iterator[BundleWriter]:
         yield writer
         if not writer.finished:
             raise BundleError(f"the exporter did not finish {path}", remedy="report this as a bug of the exporter")
+
+
+def check_bundle_target(path: str | os.PathLike[str]) -> None:
+    """Raise what write_bundle would raise now: before gigabytes are fetched and loaded for it.
+
+    Raises:
+        BundleBusyError, OutputError: as write_bundle.
+    """
+    check_replaceable(Path(path), ours=_is_replaceable)
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import IO
 
 from edgedepth.core.errors import BundleBusyError, OutputError
 
-__all__ = ["replace_folder", "set_aside"]
+__all__ = ["check_replaceable", "replace_folder", "set_aside"]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL = 1 << 20  # bytes: with less than this free, a write that failed without saying why failed for lack of space
@@ -51,10 +51,7 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
         BundleBusyError: another process is writing the same target.
         OutputError: the place can't be written, the disk is full, or something else stands there.
     """
-    with _explained(target):
-        target = Path(os.path.realpath(target))
-    if os.path.ismount(target):
-        raise OutputError(f"{target} is a mount point, which can't be replaced", remedy="choose a folder inside of it")
+    target = _resolved(target)
     with _locked(target):
         with _explained(target):
             work = _prepare(target, ours)
@@ -66,6 +63,24 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
                 _swap(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
+    """Raise what replace_folder would raise now, before work is done that would be lost.
+
+    Nothing changes but what it would do first: parents are made, and what a killed writer left is put right.
+    """
+    target = _resolved(target)
+    with _locked(target), _explained(target):
+        _prepare(target, ours).rmdir()
+
+
+def _resolved(target: Path) -> Path:
+    with _explained(target):
+        target = Path(os.path.realpath(target))
+    if os.path.ismount(target):
+        raise OutputError(f"{target} is a mount point, which can't be replaced", remedy="choose a folder inside of it")
+    return target
 
 
 def set_aside(target: Path) -> Path:

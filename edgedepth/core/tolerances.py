@@ -20,10 +20,13 @@ class Tolerance:
 
     Args:
         abs_rel: mean of |depth - reference| / reference.
-        max_rel: largest |depth - reference| / reference of any pixel.
+        max_rel: largest relative error of any pixel, taken on inverse depth with the picture's mean as a floor
+            (verify/depth_errors.py).
         fov_deg: degrees between the fields of view.
         stage_max_rel: largest error of a stage's output, over the largest value of the reference's output, when
             both are fed the same.
+        stage_mean_rel: mean error of a stage's output over the mean size of the reference's: a broad small error
+            hides behind the few largest values.
         reason: why that much.
     """
 
@@ -31,14 +34,15 @@ class Tolerance:
     max_rel: float
     fov_deg: float
     stage_max_rel: float
+    stage_mean_rel: float
     reason: str
 
 
-# Measured with ONNX Runtime on a CPU against the eager reference, depth-pro-mini on random weights (seeds 0 and 1),
-# a drawn frame and two photographs; the worst of all:
-#           abs_rel   max_rel   fov_deg   stage_max_rel
-#   fp32    2.5e-7    4.6e-6    4e-6      1.8e-6
-#   fp16    1.8e-4    3.0e-3    6e-3      8.2e-4
+# Measured with ONNX Runtime on a CPU against the eager reference, depth-pro-mini on random weights (seeds 0 and 1), on
+# three photographs and Middlebury's motorcycle; the worst of all:
+#           abs_rel   max_rel   fov_deg   stage_max_rel   stage_mean_rel
+#   fp32    3.3e-7    2.1e-6    8e-6      1.7e-6          7.0e-7
+#   fp16    2.3e-4    1.7e-3    4e-3      8.5e-4          5.2e-4
 # A tile in the wrong place or a swapped input costs more than 1e-2 in abs_rel.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(
@@ -46,16 +50,18 @@ TOLERANCES: dict[Precision, Tolerance] = {
         max_rel=1e-3,
         fov_deg=1e-2,
         stage_max_rel=1e-4,
-        reason="kernels add float32 products in another order: 2.5e-7 was measured on the mini; the rest is room for "
+        stage_mean_rel=2e-5,
+        reason="kernels add float32 products in another order: 3.3e-7 was measured on the mini; the rest is room for "
         "wider and deeper encoders and for other devices",
     ),
     "fp16": Tolerance(
         abs_rel=5e-3,
-        max_rel=1e-1,
+        max_rel=2e-2,
         fov_deg=1e-1,
         stage_max_rel=1e-2,
-        reason="fp16 keeps 11 bits: 1.8e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
-        "for devices that also add in fp16, and, pixel by pixel, for far points, whose inverse depth is near zero",
+        stage_mean_rel=5e-3,
+        reason="fp16 keeps 11 bits: 2.3e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
+        "and for devices that also add in fp16",
     ),
 }
 

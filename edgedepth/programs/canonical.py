@@ -57,9 +57,9 @@ class CanonicalProgram(ABC):
                 f"predict() got {rgb.dtype} {rgb.shape}, allowed is float32 (H, W, 3)",
                 remedy="pass as_rgb(frame)",
             )
-        if focal_px is not None:
-            focal_px = check_focal_px(focal_px)
         height, width = rgb.shape[:2]
+        if focal_px is not None:
+            focal_px = check_focal_px(focal_px, width)
         watch = Stopwatch()
         loaded_ms = self._pool.load_ms
         canonical, predicted_fov_deg = self._infer(rgb, focal_px is None, watch)

@@ -14,10 +14,8 @@ from edgedepth.core.errors import OptionError, UnusableOutputError
 from edgedepth.core.session import Array
 
 __all__ = [
-    "MAX_FOCAL_PX",
     "MAX_FOV_DEG",
     "MAX_INVERSE_DEPTH",
-    "MIN_FOCAL_PX",
     "MIN_FOV_DEG",
     "MIN_INVERSE_DEPTH",
     "check_focal_px",
@@ -33,33 +31,37 @@ MAX_INVERSE_DEPTH = 1e4
 """Inverse depths in 1/m that the reference clamps to: depths lie in 0.1 mm to 10 km."""
 
 MIN_FOV_DEG = 1.0
-MAX_FOV_DEG = 179.0
-"""Horizontal fields of view that a prediction may have.
+MAX_FOV_DEG = 170.0
+"""Horizontal fields of view that a pinhole camera may have, given or predicted.
 
-1 degree is a lens of 2000 mm on a 36 mm sensor; beyond 179 degrees the tangent turns an error of half a degree
-into a factor of two in every depth, and no lens without distortion comes near.
+1 degree is a lens of 2000 mm on a 36 mm sensor. Rectilinear lenses end near 120 degrees; beyond 170 it is a mistake,
+most often a focal length in millimetres.
 """
 
-MIN_FOCAL_PX = 1e-2
-MAX_FOCAL_PX = 1e7
-"""Focal lengths in pixels that a caller may give: wide of any lens, and safe in float32."""
+_ENDLESS = 1e9  # pixels; float() of a larger int may overflow, and its field of view is none anyway
 
 
-def check_focal_px(focal_px: object) -> float:
-    """A caller's focal length in pixels.
+def check_focal_px(focal_px: object, width: int) -> float:
+    """A caller's focal length in pixels of a frame `width` pixels wide.
 
     Raises:
-        OptionError: not a number, not finite, or outside MIN_FOCAL_PX..MAX_FOCAL_PX.
+        OptionError: not a positive number, or its field of view is outside MIN_FOV_DEG..MAX_FOV_DEG.
     """
+    remedy = "pass the focal length in pixels of this frame, or None to let the model predict it"
     # bool is a number to Python; focal_px=True is a mistake to everybody else.
     number = isinstance(focal_px, Real) and not isinstance(focal_px, bool)
     # Compared before it is converted: float() of a huge int overflows.
-    if number and MIN_FOCAL_PX <= focal_px <= MAX_FOCAL_PX:  # type: ignore[operator]
-        return float(focal_px)  # type: ignore[arg-type]
-    raise OptionError(
-        f"focal_px is {focal_px!r}; allowed are numbers from {MIN_FOCAL_PX:g} to {MAX_FOCAL_PX:g}, in pixels",
-        remedy="pass the focal length in pixels, or None to let the model predict it",
-    )
+    if not (number and 0 < focal_px < float("inf")):  # type: ignore[operator]
+        raise OptionError(f"focal_px is {focal_px!r}; allowed are positive numbers, in pixels", remedy=remedy)
+    focal = float(min(focal_px, _ENDLESS))  # type: ignore[call-overload]
+    fov_deg = fov_deg_from_focal(focal, width)
+    if not MIN_FOV_DEG <= fov_deg <= MAX_FOV_DEG:
+        raise OptionError(
+            f"focal_px is {focal_px!r}: on a frame {width} pixels wide that is a view of {fov_deg:.1f} degrees; "
+            f"{MIN_FOV_DEG:g} to {MAX_FOV_DEG:g} are allowed (is it in millimetres?)",
+            remedy=remedy,
+        )
+    return focal
 
 
 def check_fov_deg(fov_deg: float) -> float:

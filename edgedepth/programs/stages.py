@@ -66,6 +66,12 @@ class StagePool:
                 self.load_ms += 1e3 * (time.perf_counter() - start)
         return self._sessions[stage]
 
+    def release(self, stage: str) -> None:
+        """Close one stage, if it is open; it is opened again when it is asked for."""
+        session = self._sessions.pop(stage, None)
+        if session is not None:
+            session.close()
+
     def close(self) -> None:
         """Close every session, also when closing one of them fails. Closing twice is fine."""
         self._closed = True

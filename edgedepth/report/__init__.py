@@ -1,1 +1,1 @@
-"""Reports and pictures for people. Nothing is built yet."""
+"""Pictures for people."""

@@ -21,7 +21,9 @@ class DepthError:
     Args:
         abs_rel: mean of |d - r| / r.
         delta1: fraction of pixels with max(d / r, r / d) < 1.25.
-        max_rel: largest |d - r| / r.
+        max_rel: largest |1/d - 1/r| over 1/r, or over the picture's mean 1/r where that is larger. For near points
+            it is the relative error of the depth. For far ones it isn't: models give inverse depth, and where
+            that is almost zero a difference in its last digits is kilometres.
     """
 
     abs_rel: float
@@ -55,10 +57,13 @@ def compare_depth(depth: Array, reference: Array) -> DepthError:
     if not np.isfinite(depth).all() or (depth <= 0).any():
         return DepthError(abs_rel=np.inf, delta1=0.0, max_rel=np.inf)
     measured, truth = depth.astype(np.float64), reference.astype(np.float64)
-    relative = np.abs(measured - truth) / truth
     ratio = np.maximum(measured / truth, truth / measured)
+    inverse = 1 / truth
+    difference = np.abs(1 / measured - inverse) / np.maximum(inverse, inverse.mean())
     return DepthError(
-        abs_rel=float(relative.mean()), delta1=float((ratio < DELTA1_RATIO).mean()), max_rel=float(relative.max())
+        abs_rel=float((np.abs(measured - truth) / truth).mean()),
+        delta1=float((ratio < DELTA1_RATIO).mean()),
+        max_rel=float(difference.max()),
     )
 
 

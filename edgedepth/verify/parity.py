@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from edgedepth.core.errors import EdgeDepthError, OptionError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array, OpenStage, Session
@@ -116,6 +118,7 @@ class ParityReport:
                 "max_rel": self.tolerance.max_rel,
                 "fov_deg": self.tolerance.fov_deg,
                 "stage_max_rel": self.tolerance.stage_max_rel,
+                "stage_mean_rel": self.tolerance.stage_mean_rel,
                 "reason": self.tolerance.reason,
             },
         }
@@ -149,9 +152,10 @@ def verify_parity(
     Raises:
         OptionError: fewer than two frames.
     """
-    if len(frames) < MIN_FRAMES:
+    different = len({(frame.shape, frame.tobytes()) for frame in frames})
+    if different < MIN_FRAMES:
         raise OptionError(
-            f"got {len(frames)} pictures; parity needs {MIN_FRAMES} different ones at least",
+            f"got {different} different pictures; parity needs {MIN_FRAMES} at least",
             remedy="pass a folder with two or more photographs: --images DIR",
         )
     scores = {name: StageScore() for name in stage_names}
@@ -191,10 +195,11 @@ def judge(
     whole = None
     if errors:
         whole = EndToEnd(
-            abs_rel=max(error.abs_rel for error, _ in errors),
-            delta1=min(error.delta1 for error, _ in errors),
-            max_rel=max(error.max_rel for error, _ in errors),
-            fov_deg=max(fov for _, fov in errors),
+            # numpy's max and min keep a NaN, which Python's drop.
+            abs_rel=float(np.max([error.abs_rel for error, _ in errors])),
+            delta1=float(np.min([error.delta1 for error, _ in errors])),
+            max_rel=float(np.max([error.max_rel for error, _ in errors])),
+            fov_deg=float(np.max([fov for _, fov in errors])),
         )
         for name in ("abs_rel", "max_rel", "fov_deg"):
             _limit(found, f"end to end {name}", getattr(whole, name), getattr(tolerance, name))
@@ -209,6 +214,7 @@ def judge(
             found.append(f"stage {name}: nothing was compared")
         else:
             _limit(found, f"stage {name} max_rel", score.max_rel, tolerance.stage_max_rel)
+            _limit(found, f"stage {name} mean_rel", score.mean_rel, tolerance.stage_mean_rel)
     return ParityReport(
         images=images,
         end_to_end=whole,

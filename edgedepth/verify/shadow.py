@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import EdgeDepthError, StageError
@@ -27,8 +28,9 @@ class StageScore:
     def add(self, error: TensorError) -> None:
         """Count one comparison."""
         self.comparisons += 1
-        self.max_rel = max(self.max_rel, error.max_rel)
-        self.mean_rel = max(self.mean_rel, error.mean_rel)
+        # np.maximum keeps a NaN, which max() drops.
+        self.max_rel = float(np.maximum(self.max_rel, error.max_rel))
+        self.mean_rel = float(np.maximum(self.mean_rel, error.mean_rel))
 
 
 class ShadowSession:
@@ -71,6 +73,5 @@ class ShadowSession:
         return expected
 
     def close(self) -> None:
-        """Close both."""
+        """Close the reference's. The candidate belongs to whoever opened it: it runs end to end as well."""
         self._reference.close()
-        self._candidate.close()

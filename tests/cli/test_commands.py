@@ -150,7 +150,7 @@ def test_depth_pro_without_its_weights_names_the_ways_out(
 def test_one_picture_is_no_proof(cli: Cli, mini_bundle: Path, photos: Path) -> None:
     done = cli("verify", mini_bundle, "--images", photos / "one.png")
     assert done.code == 2
-    assert "got 1 pictures; parity needs 2 different ones at least" in done.err
+    assert "got 1 different pictures; parity needs 2 at least" in done.err
 
 
 def test_verify_with_other_weights_is_refused(cli: Cli, mini_bundle: Path, photos: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
 import signal
 import subprocess
@@ -33,8 +31,8 @@ def test_a_second_export_is_refused_and_a_killed_one_leaves_the_old_bundle(
         second = cli(*words)
         assert second.code == 2
         assert f"another process is writing {out}" in second.err
-        time.sleep(random.Random(os.getpid()).uniform(0, 6))
+        time.sleep(2)  # somewhere between the first stage and the last; unit/core kills at every single step
         first.send_signal(signal.SIGKILL)
         first.wait()
-    assert open_bundle(out).manifest == before or open_bundle(out).manifest.layout == "single"
+    assert open_bundle(out).manifest == before
     assert cli("inspect", out).code == 0

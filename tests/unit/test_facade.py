@@ -15,9 +15,13 @@ import edgedepth
 from edgedepth import EdgeDepth
 from edgedepth.core.errors import BundleNotFoundError, DeviceError, FrameError, OptionError, StageError
 from edgedepth.core.store import bundle_folder
+from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.models.checkpoints import save_checkpoint
 from edgedepth.models.loading import LoadedModel
 from edgedepth.runtimes.torch_reference import EagerReference
+from edgedepth.verify.depth_errors import compare_depth
+from edgedepth.verifying import verify_bundle
 
 FRAME = np.random.default_rng(5).integers(0, 255, (48, 64, 3), np.uint8)
 # Kernels add float32 products in another order: core/tolerances.py, fp32.
@@ -137,9 +141,41 @@ def test_a_dynamic_batch_takes_any_number_of_tiles(mini: LoadedModel, model: Edg
             assert np.allclose(dynamic.infer(FRAME).depth, expected, rtol=FP32_REL)
 
 
+def test_the_proof_of_a_first_use_leaves_no_fov_stage_behind(mini_bundle: Path) -> None:
+    with EdgeDepth(mini_bundle) as model:
+        model.infer(FRAME, focal_px=80.0)
+        assert "fov" not in model._pool.opened
+
+
+@pytest.mark.parametrize("options", [{"precision": "fp16"}, {"layout": "single"}], ids=["fp16", "single"])
+def test_other_bundles_serve_and_verify(
+    mini: LoadedModel, model: EdgeDepth, tmp_path: Path, options: dict[str, str]
+) -> None:
+    bundle = exporter_for("onnx").export(mini, ExportOptions(**options), tmp_path / "b")  # type: ignore[arg-type]
+    with EdgeDepth(bundle.path, self_test="always") as other:
+        error = compare_depth(other.infer(FRAME).depth, model.infer(FRAME).depth)
+    assert error.abs_rel <= tolerance_for(bundle.manifest.precision).abs_rel
+    report = verify_bundle(bundle, [FRAME, FRAME[::-1], 255 - FRAME])
+    assert report.passed, report.failures
+    assert set(report.stages) == {stage.name for stage in bundle.manifest.model.stages}
+
+
+def test_the_reference_runs_a_checkpoint_of_ones_own(mini: LoadedModel, model: EdgeDepth, tmp_path: Path) -> None:
+    save_checkpoint(mini.module, tmp_path / "mine.safetensors")
+    weights = tmp_path / "mine.safetensors"
+    with EdgeDepth("depth-pro-mini", backend="torch", weights=weights) as reference:
+        result = reference.infer(FRAME)
+    assert compare_depth(result.depth, model.infer(FRAME).depth).abs_rel <= FP32_REL
+    with pytest.raises(OptionError, match="a bundle holds its weights"):
+        EdgeDepth("depth-pro-mini", backend="onnx", weights=weights)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": "4"}, "threads is '4'"),
+        ({"device": None}, "device is None"),
         ({"color": "gbr"}, "color is 'gbr'"),
         ({"self_test": "sometimes"}, "self_test is 'sometimes'"),
         ({"resident": "two"}, "resident is 'two'"),

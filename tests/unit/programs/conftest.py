@@ -16,7 +16,7 @@ from edgedepth.models.depth_pro_config import (
     whole_stage,
 )
 
-CONFIG = replace(DEPTH_PRO_MINI, width=6, decoder_width=4)
+CONFIG = replace(DEPTH_PRO_MINI, width=6, decoder_width=8)
 
 
 def model_spec(*stages: StageSpec) -> ModelSpec:

@@ -54,9 +54,15 @@ def test_depth_is_clamped_like_the_reference():
     assert_array_equal(inverse, before)
 
 
-@pytest.mark.parametrize("focal_px", [1, 0.01, 1e7, 1234.5, np.float32(700), np.int64(700)])
+@pytest.mark.parametrize("focal_px", [60, 1e5, 1234.5, np.float32(700), np.int64(700)])
 def test_focal_lengths(focal_px):
-    assert check_focal_px(focal_px) == float(focal_px)
+    assert check_focal_px(focal_px, 1200) == float(focal_px)
+
+
+@pytest.mark.parametrize(("focal_px", "width"), [(4.2, 3264), (35, 3264), (2, 64), (1e6, 3264)])
+def test_focal_lengths_that_no_lens_has_on_that_frame(focal_px, width):
+    with pytest.raises(OptionError, match=r"on a frame .* is a view of .* \(is it in millimetres\?\)"):
+        check_focal_px(focal_px, width)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +73,15 @@ def test_focal_lengths(focal_px):
 )  # fmt: skip
 def test_focal_lengths_that_can_not_be_one(focal_px):
     with pytest.raises(OptionError, match="focal_px is"):
-        check_focal_px(focal_px)
+        check_focal_px(focal_px, 1200)
 
 
-@pytest.mark.parametrize("fov_deg", [1.0, 55.0, 179.0])
+@pytest.mark.parametrize("fov_deg", [1.0, 55.0, 170.0])
 def test_usable_fields_of_view(fov_deg):
     assert check_fov_deg(fov_deg) == fov_deg
 
 
-@pytest.mark.parametrize("fov_deg", [0, 0.99, 179.01, 180, -5, 360, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("fov_deg", [0, 0.99, 170.01, 180, -5, 360, math.nan, math.inf, -math.inf])
 def test_unusable_fields_of_view(fov_deg):
     with pytest.raises(UnusableOutputError) as caught:
         check_fov_deg(fov_deg)

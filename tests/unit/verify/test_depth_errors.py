@@ -20,7 +20,8 @@ def test_depth_by_hand() -> None:
     error = compare_depth(f32(2, 2, 3, 1.2), f32(1, 2, 4, 1))
     assert error.abs_rel == pytest.approx(0.3625, rel=1e-6)  # float32 of 1.2
     assert error.delta1 == 0.5
-    assert error.max_rel == 1.0
+    # Inverse: 1, 1/2, 1/4, 1 with mean 0.6875; differences 1/2, 0, 1/12 (over the mean: 0.121), 1/6. Largest 1/2.
+    assert error.max_rel == pytest.approx(0.5, rel=1e-6)
 
 
 def test_tensors_by_hand() -> None:
@@ -62,4 +63,16 @@ def test_a_constant_factor_is_its_own_abs_rel(factor: float, seed: int) -> None:
     error = compare_depth((reference.astype(np.float64) * factor).astype(np.float32), reference)
     # float32 rounding of depth: 6e-8 relative, twice.
     assert error.abs_rel == pytest.approx(abs(factor - 1), abs=2e-7)
-    assert error.max_rel == pytest.approx(abs(factor - 1), abs=2e-7)
+    # The nearest pixel's inverse depth is above the mean, so there it is the relative error of inverse depth.
+    assert error.max_rel == pytest.approx(abs(1 / factor - 1), abs=4e-7)
+
+
+def test_a_far_pixel_is_judged_by_its_inverse_depth() -> None:
+    # 2122 m against the clamp of 10 km, beside a scene 2 m away: 3.7e-4 1/m of 0.5 1/m.
+    reference = np.full((10, 10), 2, np.float32)
+    reference[0, 0] = 2122
+    depth = reference.copy()
+    depth[0, 0] = 10_000
+    assert compare_depth(depth, reference).max_rel == pytest.approx(7.5e-4, rel=0.02)
+    depth[0, 0] = 2  # what is near instead is an error as large as the scene
+    assert compare_depth(depth, reference).max_rel == pytest.approx(1.0, abs=0.02)

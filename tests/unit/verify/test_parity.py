@@ -21,13 +21,15 @@ from edgedepth.models.depth_pro_config import (
 from edgedepth.programs.depth_pro import DepthProProgram
 from edgedepth.programs.fake_session import FakeSession, fake_compute
 from edgedepth.programs.stages import StagePool
-from edgedepth.verify.depth_errors import DepthError
+from edgedepth.verify.depth_errors import DepthError, TensorError
 from edgedepth.verify.parity import ParityReport, judge, verify_parity
 from edgedepth.verify.shadow import StageScore
 
-TOLERANCE = Tolerance(abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2, stage_max_rel=1e-4, reason="of the test")
+TOLERANCE = Tolerance(
+    abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2, stage_max_rel=1e-4, stage_mean_rel=1e-4, reason="of the test"
+)
 STAGES = ("patch_encoder", "image_encoder", "decoder", "fov")
-CONFIG = replace(DEPTH_PRO_MINI, width=6, decoder_width=4)
+CONFIG = replace(DEPTH_PRO_MINI, width=6, decoder_width=8)
 SPEC = ModelSpec(
     name="small",
     family="depth-pro",
@@ -104,6 +106,7 @@ def test_equal_sessions_pass_with_zero_error() -> None:
             "max_rel": 1e-3,
             "fov_deg": 1e-2,
             "stage_max_rel": 1e-4,
+            "stage_mean_rel": 1e-4,
             "reason": "of the test",
         },
     }
@@ -128,7 +131,7 @@ def test_a_wrong_output_is_caught_in_its_own_stage(stage: str, output: str, chan
     report = verify({stage: changed(change, output)})
     assert not report.passed
     short = [failure for failure in report.failures if failure.startswith("stage ")]
-    assert [failure.split()[1] for failure in short] == [stage]
+    assert {failure.split()[1] for failure in short} == {stage}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -179,18 +182,37 @@ def test_the_worst_picture_decides_not_the_mean() -> None:
     assert not verify({"image_encoder": compute}, count=10).passed
 
 
+def test_the_same_picture_twice_is_one() -> None:
+    frame = frames(1)[0]
+    with pytest.raises(OptionError, match="got 1 different pictures"):
+        verify_parity(
+            [frame, frame.copy()],
+            reference=program(fake),
+            candidate=program(fake),
+            open_program=program,
+            open_reference_stage=fake,
+            open_candidate_stage=fake,
+            stage_names=STAGES,
+            tolerance=TOLERANCE,
+        )
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_are_refused(count: int) -> None:
-    with pytest.raises(OptionError, match=f"got {count} pictures; parity needs 2"):
+    with pytest.raises(OptionError, match=f"got {count} different pictures; parity needs 2"):
         verify({}, count)
 
 
 PERFECT = DepthError(abs_rel=0.0, delta1=1.0, max_rel=0.0)
 
 
-def scored(max_rel: float = 0.0) -> StageScore:
+NOWHERE = DepthError(abs_rel=np.nan, delta1=np.nan, max_rel=np.nan)
+
+
+def scored(*max_rels: float, mean_rel: float = 0.0) -> StageScore:
     score = StageScore()
-    score.comparisons, score.max_rel = 1, max_rel
+    for max_rel in max_rels or (0.0,):
+        score.add(TensorError(max_rel=max_rel, mean_rel=mean_rel))
     return score
 
 
@@ -202,6 +224,10 @@ def scored(max_rel: float = 0.0) -> StageScore:
         ({"decoder": scored()}, [], "end to end: nothing was compared"),
         ({"decoder": scored(np.nan)}, [(PERFECT, 0.0)], "stage decoder max_rel is nan"),
         ({"decoder": scored()}, [(PERFECT, np.nan)], "end to end fov_deg is nan"),
+        ({"decoder": scored()}, [(PERFECT, 0.0), (PERFECT, np.nan)], "end to end fov_deg is nan"),
+        ({"decoder": scored()}, [(PERFECT, 0.0), (NOWHERE, 0.0)], "end to end abs_rel is nan"),
+        ({"decoder": scored(0.0, np.nan)}, [(PERFECT, 0.0)], "stage decoder max_rel is nan"),
+        ({"decoder": scored(mean_rel=1.1e-4)}, [(PERFECT, 0.0)], "stage decoder mean_rel is 0.00011"),
         ({"decoder": scored(1.1e-4)}, [(PERFECT, 0.0)], "stage decoder max_rel is 0.00011"),
     ],
 )
