@@ -9,6 +9,7 @@ from pathlib import Path
 from edgedepth.choosing import choose_bundle, export_command, names_bundle
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
+from edgedepth.core.optional import require
 from edgedepth.core.session import OpenStage
 from edgedepth.core.spec import Layout, ModelSpec, Precision
 from edgedepth.models.registry import DEFAULT_MODEL
@@ -82,6 +83,7 @@ def _reference(
     weights: str | Path | None,
     options: SessionOptions,
 ) -> Source:
+    require("torch", extra="export", purpose="to run the reference")
     from edgedepth.models.loading import load_model
     from edgedepth.runtimes.torch_session import reference_stages
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import WeightsMismatchError
+from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import OpenStage
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
@@ -53,6 +54,7 @@ def verify_bundle(
         OptionError: fewer than two pictures.
         FrameError, BundleError, DeviceError: as their names say.
     """
+    require("torch", extra="export", purpose="to compare with the reference")
     from edgedepth.runtimes.torch_reference import EagerReference
     from edgedepth.runtimes.torch_session import reference_stages
 

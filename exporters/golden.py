@@ -12,7 +12,6 @@ from edgedepth.core.manifest import Golden
 from edgedepth.core.spec import Precision
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel
-from edgedepth.models.module_session import module_stages
 from edgedepth.programs.frames import as_rgb
 from edgedepth.programs.opening import open_program
 from edgedepth.programs.stages import StagePool
@@ -41,6 +40,8 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
         UnusableOutputError: the reference's own output can't be metres.
         OSError: the disk.
     """
+    from edgedepth.models.module_session import module_stages  # imports torch
+
     frame = draw_golden_frame()
     # The stages share the model's weights, so opening them in turn costs nothing and lets buffers go early.
     with StagePool(module_stages(source), resident="one") as pool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedepth.cli import build_parser
+from edgedepth.cli import COMMANDS, build_parser
 
 from .conftest import draw_photo
 
@@ -82,7 +82,8 @@ def test_every_edgedepth_command_in_the_docs_is_understood() -> None:
     parser = build_parser()
     checked = 0
     for page in PAGES:
-        for line in re.findall(r"^edgedepth .*$|(?<=`)edgedepth [a-z]+ [^`\n]*(?=`)", page.read_text(), re.MULTILINE):
+        names = "|".join(COMMANDS)
+        for line in re.findall(rf"(?:^|(?<=`))edgedepth (?:{names})\b[^`\n]*", page.read_text(), re.MULTILINE):
             if "…" not in line and "--help" not in line:
                 parser.parse_args(shlex.split(line)[1:])
                 checked += 1

@@ -54,7 +54,7 @@ def test_depth_is_clamped_like_the_reference():
     assert_array_equal(inverse, before)
 
 
-@pytest.mark.parametrize("focal_px", [60, 1e5, 1234.5, np.float32(700), np.int64(700)])
+@pytest.mark.parametrize("focal_px", [60, 6e4, 1234.5, np.float32(700), np.int64(700)])
 def test_focal_lengths(focal_px):
     assert check_focal_px(focal_px, 1200) == float(focal_px)
 
