@@ -6,6 +6,7 @@ import logging
 import resource
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,21 @@ class TestFailure:
         with pytest.raises(OutputError, match="can't be written"):
             OnnxExporter().export(tiny, ExportOptions(), tmp_path / "bundle")
         assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+    @pytest.mark.parametrize("megabytes", [6, 20], ids=["the first stage", "the second stage"])
+    def test_a_disk_that_fills_up_is_told_and_leaves_nothing(
+        self, mini: LoadedModel, tmp_path: Path, megabytes: int
+    ) -> None:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(tmp_path)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small tmpfs needs root on Linux")
+        try:
+            with pytest.raises(OutputError, match="can't be written") as caught:
+                OnnxExporter().export(mini, ExportOptions(), tmp_path / "bundle")
+            assert "free space" in caught.value.remedy
+            assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+        finally:
+            subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
     def test_a_failed_export_leaves_the_old_bundle(
         self, mini: LoadedModel, mini_bundle: Path, tiny: LoadedModel, tmp_path: Path
