@@ -11,8 +11,9 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundles_folder, stored_bundles
+from edgedepth.core.targets import ALIASES, PLANNED
 from edgedepth.models.registry import MODELS
-from edgedepth.runtimes.base import ALIASES, BACKENDS, PLANNED
+from edgedepth.runtimes.base import BACKENDS
 
 __all__ = ["choose_bundle", "export_command", "names_bundle", "target_named"]
 

@@ -18,7 +18,10 @@ from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.session import Array
 
-__all__ = ["DepthResult", "write_picture"]
+__all__ = ["PNG16_MAX_M", "DepthResult", "write_picture"]
+
+PNG16_MAX_M = 65.535
+"""Where 16 bits of millimetres end."""
 
 _COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -112,7 +115,7 @@ class DepthResult:
             OutputError: it can't be written. The file is then the old one, or none.
         """
         _check_suffix(path, (".png",))
-        millimetres = np.rint(np.clip(self.depth, 0.001, 65.535) * np.float32(1000))
+        millimetres = np.rint(np.clip(self.depth, 0.001, PNG16_MAX_M) * np.float32(1000))
         return write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
 
     def save_npy(self, path: str | os.PathLike[str]) -> Path:

@@ -12,11 +12,12 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, Precision
+from edgedepth.core.targets import ALIASES, PLANNED
 
 if TYPE_CHECKING:
     from edgedepth.models.loading import LoadedModel
 
-__all__ = ["ALIASES", "EXPORTERS", "PLANNED", "ExportOptions", "Exporter", "Support", "exporter_for"]
+__all__ = ["EXPORTERS", "ExportOptions", "Exporter", "Support", "exporter_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +76,6 @@ class Exporter(Protocol):
 
 
 EXPORTERS: dict[str, str] = {"onnx": "edgedepth.exporters.to_onnx:OnnxExporter"}
-PLANNED = ("tensorrt", "openvino", "coreml")
-ALIASES = {"trt": "tensorrt"}
 
 
 def exporter_for(target: str) -> Exporter:

@@ -10,8 +10,9 @@ from typing import Protocol
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.session import Session
+from edgedepth.core.targets import ALIASES, PLANNED
 
-__all__ = ["ALIASES", "BACKENDS", "PLANNED", "Availability", "Backend", "SessionOptions", "backend_named"]
+__all__ = ["BACKENDS", "Availability", "Backend", "SessionOptions", "backend_named"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,6 @@ class Backend(Protocol):
 
 # Modules are imported when a backend is asked for: none may be needed to list the others.
 BACKENDS: dict[str, str] = {"onnx": "edgedepth.runtimes.ort_session:OrtBackend"}
-PLANNED = ("tensorrt", "openvino", "coreml")
-ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx"}
 
 
 def backend_named(name: str) -> Backend:

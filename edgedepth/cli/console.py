@@ -13,7 +13,7 @@ from edgedepth.core.errors import EdgeDepthError
 from edgedepth.core.optional import is_installed
 from edgedepth.core.progress import Progress
 
-__all__ = ["note", "print_error", "print_json", "print_table", "progress_bar", "show_log"]
+__all__ = ["error_facts", "note", "print_error", "print_json", "print_table", "progress_bar", "show_log"]
 
 
 def note(line: str) -> None:
@@ -31,8 +31,12 @@ def print_error(error: EdgeDepthError, *, as_json: bool) -> None:
     note(f"edgedepth: error: {error.problem}")
     note(f"  try: {error.remedy}")
     if as_json:
-        kind = type(error).__name__
-        print_json({"error": {"type": kind, "problem": error.problem, "remedy": error.remedy}})
+        print_json({"error": error_facts(error)})
+
+
+def error_facts(error: EdgeDepthError) -> dict[str, str]:
+    """An error as JSON has it."""
+    return {"type": type(error).__name__, "problem": error.problem, "remedy": error.remedy}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

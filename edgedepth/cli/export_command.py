@@ -13,7 +13,8 @@ from edgedepth.cli.arguments import add_weights
 from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
-from edgedepth.exporters.base import EXPORTERS, PLANNED, ExportOptions
+from edgedepth.core.targets import PLANNED
+from edgedepth.exporters.base import EXPORTERS, ExportOptions
 from edgedepth.exporting import export_bundle
 from edgedepth.models.registry import DEFAULT_MODEL
 

@@ -14,12 +14,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgedepth.cli.arguments import add_device, add_weights
-from edgedepth.cli.console import note, print_error, print_json, print_table
+from edgedepth.cli.console import error_facts, note, print_error, print_json, print_table
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
 from edgedepth.facade import EdgeDepth
 from edgedepth.photos import Photo, list_photos, read_photo
-from edgedepth.result import DepthResult
+from edgedepth.result import PNG16_MAX_M, DepthResult
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -78,25 +80,30 @@ def run(args: argparse.Namespace) -> int:
     ) as model:
         for path, name in zip(paths, names, strict=True):
             try:
-                photo = read_photo(path)
-                result, source = _infer(model, photo, args.focal_px)
-                done.append(_facts(path, result, source) | {"files": _save(result, args.out, name, npy=args.npy)})
-                note(f"{path}: focal length {result.focal_px:.0f} px, {source}")
+                done.append(_run_one(model, path, args.out / name, args))
             except EdgeDepthError as error:
                 note(f"{path}:")
                 print_error(error, as_json=False)
-                done.append(
-                    {
-                        "image": str(path),
-                        "error": {"type": type(error).__name__, "problem": error.problem, "remedy": error.remedy},
-                    }
-                )
+                done.append({"image": str(path), "error": error_facts(error)})
                 worst = max(worst, error.exit_code)
     if args.json:
         print_json({"images": done})
     else:
         _print(done)
     return worst
+
+
+def _run_one(model: EdgeDepth, path: Path, out: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Read a picture, run it, write its files; `out` is what their names begin with."""
+    photo = read_photo(path)
+    result, source = _infer(model, photo, args.focal_px)
+    note(f"{path}: focal length {result.focal_px:.0f} px, {source}")
+    beyond = float(np.mean(result.depth > PNG16_MAX_M))
+    if beyond > 0 and not args.npy:
+        note(f"{path}: {beyond:.1%} of it lie beyond {PNG16_MAX_M} m, where a 16-bit PNG ends; --npy keeps them")
+    files = _save(result, out, npy=args.npy)
+    facts = {"image": str(path), **result.summary(), "focal_source": source}
+    return {**facts, "beyond_png16": beyond, "files": files}
 
 
 def _infer(model: EdgeDepth, photo: Photo, focal_px: float | None) -> tuple[DepthResult, str]:
@@ -109,18 +116,14 @@ def _infer(model: EdgeDepth, photo: Photo, focal_px: float | None) -> tuple[Dept
     return result, f"predicted by the model ({photo.focal_source})"
 
 
-def _save(result: DepthResult, out: Path, name: str, *, npy: bool) -> dict[str, str]:
-    files = {"depth_png16_mm": out / f"{name}_depth.png", "color": out / f"{name}_color.png"}
-    result.save_png16(files["depth_png16_mm"])
-    result.save_color(files["color"])
+def _save(result: DepthResult, out: Path, *, npy: bool) -> dict[str, str]:
+    files = {
+        "depth_png16_mm": result.save_png16(f"{out}_depth.png"),
+        "color": result.save_color(f"{out}_color.png"),
+    }
     if npy:
-        files["depth_npy_m"] = out / f"{name}_depth.npy"
-        result.save_npy(files["depth_npy_m"])
+        files["depth_npy_m"] = result.save_npy(f"{out}_depth.npy")
     return {kind: str(path) for kind, path in files.items()}
-
-
-def _facts(path: Path, result: DepthResult, source: str) -> dict[str, Any]:
-    return {"image": str(path), **result.summary(), "focal_source": source}
 
 
 def _print(done: list[dict[str, Any]]) -> None:

@@ -50,6 +50,17 @@ def test_the_focal_length_comes_from_the_flag_then_exif_then_the_model(
     assert exif["depth_m"]["median"] / given[1]["depth_m"]["median"] == pytest.approx(F35_PX / 100, rel=1e-4)
 
 
+def test_what_a_16_bit_png_cannot_hold_is_told(cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    # Depth is proportional to the focal length: 5000 px on 96 px puts the mini's metre or so near 65 m.
+    words = ("infer", photos / "one.png", "--bundle", mini_bundle, "--out", tmp_path, "--focal-px", "5000", "--json")
+    far = cli(*words)
+    (entry,) = far.json["images"]
+    assert 0 < entry["beyond_png16"] < 1
+    assert "lie beyond 65.535 m, where a 16-bit PNG ends; --npy keeps them" in far.err
+    metres = np.load(cli(*words, "--npy").json["images"][0]["files"]["depth_npy_m"])
+    assert entry["beyond_png16"] == pytest.approx(np.mean(metres > 65.535))
+
+
 def test_a_table_for_people_that_says_untrained(cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path) -> None:
     done = cli("infer", photos / "two.jpg", "--bundle", mini_bundle, "--out", tmp_path)
     assert done.code == 0

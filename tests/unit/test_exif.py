@@ -87,3 +87,11 @@ def test_digital_zoom_is_told(zoom: object, told: bool) -> None:
     focal = focal_from_exif({F35: 57, ZOOM: zoom}, width=3264, height=2448, turned=False)
     assert focal.focal_px == pytest.approx(5375.044901, abs=1e-6)  # 57 * 4080 / 43.26661531
     assert ("zoom 1.97" in focal.source) == told
+
+
+def test_a_picture_of_another_size_says_that_it_trusts_a_resize() -> None:
+    tags = {0xA405: 35, 0xA002: 4000, 0xA003: 3000}
+    resized = focal_from_exif(tags, width=2000, height=1500, turned=False)
+    assert resized.source.endswith("(taken at 4000 x 3000: right only if it was resized since, and nothing cut off)")
+    assert "taken at" not in focal_from_exif(tags, width=4000, height=3000, turned=False).source
+    assert "taken at" not in focal_from_exif(tags, width=3000, height=4000, turned=True).source
