@@ -6,6 +6,7 @@ vision transformers, for one: NVIDIA/TensorRT#4723).
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -53,10 +54,10 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
 
 def _read(path: Path) -> tuple[Array, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             frame = archive["frame_rgb"].astype(np.float32) / 255
             return frame, archive["depth"].astype(np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleTamperedError(
             f"{path} is not a golden frame: {error}", remedy="export the bundle again: edgedepth export --help"
         ) from error
