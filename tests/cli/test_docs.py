@@ -83,7 +83,7 @@ def test_every_edgedepth_command_in_the_docs_is_understood() -> None:
     checked = 0
     for page in PAGES:
         names = "|".join(COMMANDS)
-        for line in re.findall(rf"(?:^|(?<=`))edgedepth (?:{names})\b[^`\n]*", page.read_text(), re.MULTILINE):
+        for line in re.findall(rf"(?:^|(?<=`))edgedepth (?:{names}) [^`\n]+", page.read_text(), re.MULTILINE):
             if "…" not in line and "--help" not in line:
                 parser.parse_args(shlex.split(line)[1:])
                 checked += 1
