@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgedepth.core.bundle import Bundle, open_bundle
     from edgedepth.core.errors import EdgeDepthError
     from edgedepth.diagnosis import diagnose
+    from edgedepth.evaluating import evaluate
     from edgedepth.exporting import export_bundle
     from edgedepth.facade import EdgeDepth
     from edgedepth.models.listing import list_models
@@ -27,6 +28,7 @@ __all__ = [
     "EdgeDepthError",
     "__version__",
     "diagnose",
+    "evaluate",
     "export_bundle",
     "list_models",
     "open_bundle",
@@ -41,6 +43,7 @@ _HOMES = {
     "EdgeDepth": "facade",
     "EdgeDepthError": "core.errors",
     "diagnose": "diagnosis",
+    "evaluate": "evaluating",
     "export_bundle": "exporting",
     "list_models": "models.listing",
     "open_bundle": "core.bundle",

@@ -18,7 +18,7 @@ from edgedepth.core.errors import EdgeDepthError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
-COMMANDS = ("export", "infer", "verify", "inspect", "models", "doctor", "demo")
+COMMANDS = ("export", "infer", "verify", "eval", "inspect", "models", "train", "doctor", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(words)
+    args.words = words  # for commands that name themselves in what they print
     show_log(verbose=args.verbose)
     try:
         return int(args.run(args))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedepth.cli.arguments import add_device, add_weights
+from edgedepth.cli.arguments import add_runner, open_runner
 from edgedepth.cli.console import error_facts, note, print_error, print_json, print_table
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
 from edgedepth.facade import EdgeDepth
@@ -31,15 +31,7 @@ SUMMARY = "metric depth of pictures"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="pictures, or folders of pictures")
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
-    chosen.add_argument("--model", help="run the newest bundle of this model; with --backend torch, the model itself")
-    parser.add_argument(
-        "--backend", default="auto", help="onnx, or torch for the reference itself (default: the bundle's)"
-    )
-    parser.add_argument("--precision", help="fp32 or fp16, to choose among the store's bundles")
-    add_device(parser)
-    add_weights(parser, "with --backend torch: ")
+    add_runner(parser)
     parser.add_argument(
         "--focal-px", type=float, metavar="F", help="the camera's focal length in pixels; wins over EXIF"
     )
@@ -47,13 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("depth"), metavar="DIR", help="where to write (default: %(default)s)"
     )
     parser.add_argument("--npy", action="store_true", help="also write NAME_depth.npy: float32 metres, not rounded")
-    parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")
-    parser.add_argument(
-        "--resident",
-        choices=("all", "one"),
-        default="all",
-        help="one: load the stages in turn; slower, for little memory",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,16 +53,7 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     done: list[dict[str, Any]] = []
     worst = 0
-    with EdgeDepth(
-        args.bundle if args.bundle is not None else args.model,
-        backend=args.backend,
-        device=args.device,
-        precision=args.precision,
-        weights=args.weights,
-        color="rgb",
-        tile_batch=args.tile_batch,
-        resident=args.resident,
-    ) as model:
+    with open_runner(args) as model:
         for path, name in zip(paths, names, strict=True):
             try:
                 done.append(_run_one(model, path, args.out / name, args))

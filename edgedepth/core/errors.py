@@ -6,6 +6,8 @@ The tree::
     ├── UserError                  the caller can cure it: exit code 2
     │   ├── FrameError             the picture handed to infer() is not one
     │   ├── PhotoError             a picture file that can't be read whole
+    │   ├── DataSetError           a folder that is not a data set that can be read
+    │   │   └── SampleError        one sample of a data set that no figure can be taken of
     │   ├── OptionError            an unknown name, or options that don't go together
     │   ├── UnsupportedError       a combination that is understood and can't be done here
     │   ├── MissingExtraError      an optional package is not installed
@@ -13,6 +15,7 @@ The tree::
     │   │   ├── WeightsMismatchError   tensors missing, unexpected or of another shape
     │   │   └── DownloadError      the network, or what came over it
     │   ├── DeviceError            a device or provider that was asked for and isn't there
+    │   ├── TrainingError          a training run that can't start or go on
     │   ├── OutputError            a path that can't be written, a disk that is full
     │   └── BundleError            a folder that is not a bundle this version can use
     │       ├── BundleNotFoundError    nothing there
@@ -37,6 +40,7 @@ __all__ = [
     "BundleSchemaError",
     "BundleTamperedError",
     "CheckFailedError",
+    "DataSetError",
     "DeviceError",
     "DownloadError",
     "EdgeDepthError",
@@ -46,8 +50,10 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PhotoError",
+    "SampleError",
     "SelfTestError",
     "StageError",
+    "TrainingError",
     "UnsupportedError",
     "UnusableOutputError",
     "UserError",
@@ -97,6 +103,14 @@ class PhotoError(UserError):
     """A picture file that can't be read whole."""
 
 
+class DataSetError(UserError):
+    """A folder that is not a data set that can be read."""
+
+
+class SampleError(DataSetError):
+    """One sample of a data set that no figure can be taken of: the rest of the set still counts."""
+
+
 class OptionError(UserError):
     """An unknown name, or options that don't go together."""
 
@@ -123,6 +137,10 @@ class DownloadError(WeightsError):
 
 class DeviceError(UserError):
     """A device or provider that was asked for and isn't there."""
+
+
+class TrainingError(UserError):
+    """A training run that can't start or go on."""
 
 
 class OutputError(UserError):

@@ -108,8 +108,8 @@ DEPTH_PRO_MINI = DepthProConfig(
     patch=16,
     tile=128,
     hooks=(1, 2),
-    feature_dims=(64, 96, 128, 128),
-    decoder_width=64,
+    feature_dims=(32, 64, 128, 128),
+    decoder_width=32,
 )
 
 

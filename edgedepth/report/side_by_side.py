@@ -1,15 +1,20 @@
-"""A photograph and its depth, side by side in one picture."""
+"""A photograph and its depth, side by side in one picture; and beside the true depth, where that is known."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.coloring import color_range, colorize, stamp
+from edgedepth.core.session import Array
 from edgedepth.result import DepthResult, write_picture
 
-__all__ = ["save_side_by_side"]
+__all__ = ["save_beside_truth", "save_side_by_side"]
+
+_WIDEST = 640  # pixels of one of three: a gallery is for looking at
 
 
 def save_side_by_side(pixels_rgb: npt.NDArray[np.uint8], result: DepthResult, path: Path) -> None:
@@ -24,3 +29,35 @@ def save_side_by_side(pixels_rgb: npt.NDArray[np.uint8], result: DepthResult, pa
         OutputError: it can't be written.
     """
     write_picture(path, np.hstack([pixels_rgb[..., ::-1], result.colorize()]))
+
+
+def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: DepthResult, path: Path) -> None:
+    """Write frame, true depth and predicted depth side by side, both depths in one range of colours.
+
+    The range is that of both together: a prediction of the wrong scale shows its shape, and in other colours.
+
+    Args:
+        pixels_rgb: (H, W, 3) uint8, the frame.
+        true_m: (H, W) float32 in m; 0 where it isn't known, which becomes black.
+        result: the prediction, of the same height and width.
+        path: ends in .jpg or .png. Each of the three is at most 640 pixels wide.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    near_m, far_m = color_range(np.hstack([true_m, result.depth]))
+    truth, predicted = colorize(true_m, near_m, far_m), result.colorize(near_m, far_m)
+    upper = slice(0, max(1, true_m.shape[0] // 3))  # a smaller word than on the whole picture
+    stamp(truth[upper], "true")
+    if result.trained:  # colorize() has stamped UNTRAINED there otherwise
+        stamp(predicted[upper], "predicted")
+    panels = [_shrunk(np.asarray(panel, np.uint8)) for panel in (pixels_rgb[..., ::-1], truth, predicted)]
+    write_picture(path, np.hstack(panels))
+
+
+def _shrunk(panel: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    height, width = panel.shape[:2]
+    if width <= _WIDEST:
+        return panel
+    size = (_WIDEST, max(1, round(height * _WIDEST / width)))
+    return np.asarray(cv2.resize(panel, size, interpolation=cv2.INTER_AREA), np.uint8)

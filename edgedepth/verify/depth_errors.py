@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.session import Array
+from edgedepth.verify.metrics import abs_rel, delta
 
 __all__ = ["DepthError", "TensorError", "compare_depth", "compare_tensors"]
-
-DELTA1_RATIO = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +56,11 @@ def compare_depth(depth: Array, reference: Array) -> DepthError:
     if not np.isfinite(depth).all() or (depth <= 0).any():
         return DepthError(abs_rel=np.inf, delta1=0.0, max_rel=np.inf)
     measured, truth = depth.astype(np.float64), reference.astype(np.float64)
-    ratio = np.maximum(measured / truth, truth / measured)
     inverse = 1 / truth
     difference = np.abs(1 / measured - inverse) / np.maximum(inverse, inverse.mean())
     return DepthError(
-        abs_rel=float((np.abs(measured - truth) / truth).mean()),
-        delta1=float((ratio < DELTA1_RATIO).mean()),
+        abs_rel=abs_rel(measured, truth),
+        delta1=delta(measured, truth),
         max_rel=float(difference.max()),
     )
 

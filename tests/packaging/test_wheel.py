@@ -99,7 +99,9 @@ def test_every_module_imports_without_extras_but_those_that_are_torch(bare: Path
     for name in modules:
         folder = ROOT / Path(*name.split("."))
         path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-        tops = {n.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import) for n in node.names}
+        body = ast.parse(path.read_text()).body
+        tops = {n.name for node in body if isinstance(node, ast.Import) for n in node.names}
+        tops |= {node.module for node in body if isinstance(node, ast.ImportFrom) and node.module}
         if "torch" in tops or name.split(".")[1] == "models":
             allowed.add(name)
     plain = [name for name in modules if name not in allowed and not name.endswith("__main__")]

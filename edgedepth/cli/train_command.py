@@ -1,0 +1,61 @@
+"""Train a model by the recipe of its shipped weights.
+
+    edgedepth train mini --out runs/mini
+    edgedepth train mini --out runs/try --effort 0.01
+
+Renders its scenes first (12 GB in --cache for the whole recipe), then trains in four phases. Stopped, killed or out of
+disk: the same command goes on from the last checkpoint. OUT receives settings.json, curves.csv, curves.png and the
+weights of each phase.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.core.optional import require
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "train depth-pro-mini on procedural scenes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("recipe", choices=("mini",), help="what to train")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder of the rendered scenes (default: OUT/scenes)")
+    parser.add_argument(
+        "--effort",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the recipe's scenes and steps, to try it out",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that render")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and tell where the weights are."""
+    require("torch", extra="train", purpose="to train")
+    from edgedepth.training.curves import plot_curves
+    from edgedepth.training.mini_recipe import MINI, train_mini
+
+    with progress_bar() as progress:
+        weights = train_mini(
+            args.out,
+            args.cache or args.out / "scenes",
+            recipe=MINI.shortened(args.effort),
+            device=args.device,
+            workers=args.workers,
+            progress=progress,
+            announce=note,
+        )
+    plot = plot_curves(args.out / "curves.csv", args.out / "curves.png")
+    if args.json:
+        print_json({"weights": str(weights), "curves": str(plot)})
+    else:
+        print(f"weights: {weights}\ncurves: {plot}\nuse: edgedepth export --model depth-pro-mini --weights {weights}")
+    return 0

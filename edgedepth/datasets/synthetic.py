@@ -1,0 +1,58 @@
+"""Rendered scenes that were never trained on, as a data set: `synthetic:N`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgedepth.core.errors import DataSetError
+from edgedepth.datasets.base import Sample, make_sample
+from edgedepth.training.scenes import HELD_OUT_SEED, render_scene
+
+__all__ = ["SyntheticSet"]
+
+_PREFIX = "seed-"
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSet:
+    """The first scenes from HELD_OUT_SEED on, rendered when they are loaded.
+
+    Args:
+        count: how many.
+    """
+
+    count: int
+
+    @property
+    def name(self) -> str:
+        """As of DataSet: "synthetic:500"."""
+        return f"synthetic:{self.count}"
+
+    @property
+    def metric(self) -> bool:
+        """As of DataSet."""
+        return True
+
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """As of DataSet: "seed-1000000", ..."""
+        return tuple(f"{_PREFIX}{HELD_OUT_SEED + index}" for index in range(self.count))
+
+    def load(self, sample_name: str) -> Sample:
+        """As of DataSet."""
+        seed = sample_name.removeprefix(_PREFIX)
+        index = int(seed) - HELD_OUT_SEED if seed.isdecimal() and seed != sample_name else -1
+        if not 0 <= index < self.count:
+            raise DataSetError(
+                f"{self.name} has no sample {sample_name!r}; its {self.count} samples begin with "
+                f"'{_PREFIX}{HELD_OUT_SEED}'",
+                remedy="take a name from the set's sample_names",
+            )
+        scene = render_scene(int(seed))
+        return make_sample(
+            sample_name,
+            image=scene.image,
+            depth_m=scene.depth_m,
+            focal_px=scene.focal_px,
+            mask=scene.object_mask,
+        )

@@ -1,0 +1,206 @@
+"""How depth-pro-mini is trained, from rendering its scenes to its last phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgedepth.core.errors import TrainingError
+from edgedepth.core.progress import Announce, Progress, silent, unheard
+from edgedepth.models.depth_pro import DepthPro
+from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, DepthProConfig
+from edgedepth.models.random_init import random_depth_pro
+from edgedepth.training.batches import tile_batch
+from edgedepth.training.mini_tasks import FovTask, TileTask, WholeTask, sharpening_terms, stage_one_terms
+from edgedepth.training.run_folder import RunFolder
+from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
+from edgedepth.training.tile_pretraining import TilePretraining
+from edgedepth.training.training_loop import PhaseSettings, Task, run_phase
+
+__all__ = ["MINI", "PHASES", "Recipe", "train_mini"]
+
+PHASES = ("tiles", "stage-one", "stage-two", "fov")
+"""In their order; each leaves weights of its name."""
+
+_WHITENED = 512
+"""Tiles that the patch embedding's start is computed from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training.
+
+    Args:
+        model: sizes of what is trained.
+        large: scenes of the model's input size.
+        small: more scenes, of low resolution.
+        held_out: looked at while training, so these are not the evaluation's scenes either.
+        phases: one for each of PHASES.
+        encoder_share: of the learning rate for the pretrained transformers in the two stages.
+        seed: of the initial weights.
+    """
+
+    model: DepthProConfig
+    large: CacheSettings
+    small: CacheSettings
+    held_out: CacheSettings
+    phases: tuple[PhaseSettings, PhaseSettings, PhaseSettings, PhaseSettings]
+    encoder_share: float = 0.3
+    seed: int = 0
+
+    def shortened(self, effort: float) -> Recipe:
+        """The same with a share of the scenes and steps, to try things out.
+
+        Raises:
+            TrainingError: effort outside 0..1.
+        """
+        if not 0 < effort <= 1:
+            raise TrainingError(f"effort is {effort}; more than 0 and at most 1 is allowed", remedy="--effort 0.01")
+
+        def share(number: int) -> int:
+            return max(1, round(number * effort))
+
+        def fewer(cache: CacheSettings) -> CacheSettings:
+            return CacheSettings(first_seed=cache.first_seed, count=share(cache.count), side=cache.side)
+
+        tiles, one, two, fov = (
+            PhaseSettings(**{**asdict(phase), "steps": share(phase.steps)}) for phase in self.phases
+        )
+        return Recipe(
+            model=self.model,
+            large=fewer(self.large),
+            small=fewer(self.small),
+            held_out=fewer(self.held_out),
+            phases=(tiles, one, two, fov),
+            encoder_share=self.encoder_share,
+            seed=self.seed,
+        )
+
+
+MINI = Recipe(
+    model=DEPTH_PRO_MINI,
+    large=CacheSettings(first_seed=0, count=4000, side=512),
+    small=CacheSettings(first_seed=100_000, count=15_900, side=192),
+    held_out=CacheSettings(first_seed=900_000, count=48, side=512),
+    phases=(
+        PhaseSettings(name="tiles", steps=2900, batch=128, peak_lr=1e-3, seed=1),
+        PhaseSettings(name="stage-one", steps=1500, batch=4, peak_lr=5e-4, seed=2),
+        PhaseSettings(name="stage-two", steps=500, batch=4, peak_lr=2.5e-4, seed=3),
+        PhaseSettings(name="fov", steps=1000, batch=64, peak_lr=6e-4, seed=4),
+    ),
+)
+"""The recipe of the shipped weights."""
+
+
+def train_mini(
+    out: Path,
+    cache: Path,
+    *,
+    recipe: Recipe = MINI,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress = silent,
+    announce: Announce = unheard,
+) -> Path:
+    """Train depth-pro-mini; a run that was stopped goes on where its last checkpoint was.
+
+    Args:
+        out: folder of the run.
+        cache: folder of the rendered scenes.
+        recipe: how.
+        device: "cpu" or "cuda".
+        workers: processes that render.
+        progress: is told the steps.
+        announce: is told the phases.
+
+    Returns:
+        The trained weights as they are shipped: fp16 safetensors, in `out`.
+
+    Raises:
+        TrainingError: a folder of another run or of other scenes, or a loss that is not finite.
+        OutputError: a full disk.
+    """
+    folder = RunFolder(out, {"recipe": asdict(recipe)})
+    scenes = _Scenes(
+        large=build_scene_cache(cache / "large", recipe.large, workers=workers, announce=announce),
+        small=build_scene_cache(cache / "small", recipe.small, workers=workers, announce=announce),
+        held_out=build_scene_cache(cache / "held-out", recipe.held_out, workers=workers, announce=announce),
+    )
+    for index, phase in enumerate(recipe.phases):
+        if folder.weights_file(phase.name).exists():
+            announce(f"{phase.name}: done before")
+            continue
+        before = folder.load_weights(recipe.phases[index - 1].name) if index else None
+        task = _TASKS[PHASES[index]](recipe, scenes, before)
+        announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
+        run_phase(task, phase, folder, device=torch.device(device), progress=progress)
+    trained = folder.load_weights(recipe.phases[-1].name)
+    folder.save_weights("model", {name: tensor.half() for name, tensor in trained.items()})
+    return folder.weights_file("model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scenes:
+    large: SceneCache
+    small: SceneCache
+    held_out: SceneCache
+
+
+Weights = Mapping[str, Tensor] | None
+
+
+def _tiles(recipe: Recipe, scenes: _Scenes, _: Weights) -> Task:
+    random = np.random.default_rng(recipe.seed)
+    patches = tile_batch(scenes.large, random, _WHITENED, recipe.model.tile).image
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        module = TilePretraining(recipe.model)
+        module.whiten(patches)
+    return TileTask(module, scenes.small, scenes.large, scenes.held_out)
+
+
+def _stage_one(recipe: Recipe, scenes: _Scenes, before: Weights) -> Task:
+    assert before is not None
+    tiles = TilePretraining(recipe.model)
+    tiles.load_state_dict(dict(before))
+    model = random_depth_pro(recipe.model, recipe.seed).requires_grad_(True)
+    tiles.hand_over(model)
+    _start_near_the_mean(model)
+    return WholeTask(model, scenes.large, scenes.held_out, stage_one_terms, recipe.encoder_share)
+
+
+def _stage_two(recipe: Recipe, scenes: _Scenes, before: Weights) -> Task:
+    return WholeTask(_model(recipe, before), scenes.large, scenes.held_out, sharpening_terms, recipe.encoder_share)
+
+
+def _fov(recipe: Recipe, scenes: _Scenes, before: Weights) -> Task:
+    return FovTask(_model(recipe, before), scenes.small, scenes.held_out)
+
+
+_TASKS: dict[str, Callable[[Recipe, _Scenes, Weights], Task]] = {
+    "tiles": _tiles,
+    "stage-one": _stage_one,
+    "stage-two": _stage_two,
+    "fov": _fov,
+}
+
+
+def _model(recipe: Recipe, weights: Weights) -> DepthPro:
+    assert weights is not None
+    model = DepthPro(recipe.model)
+    model.load_state_dict(dict(weights))
+    return model
+
+
+@torch.no_grad()
+def _start_near_the_mean(model: DepthPro) -> None:
+    """Canonical inverse depth of these scenes is around 0.3 / m; a ReLU that starts at 0 learns nothing."""
+    last: Any = model.head[4]
+    last.weight.mul_(0.3)
+    last.bias.fill_(0.3)

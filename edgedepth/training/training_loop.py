@@ -1,0 +1,243 @@
+"""One phase of a training: steps, schedule, averaged weights, checkpoints; the same for all phases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgedepth.core.errors import TrainingError
+from edgedepth.core.progress import Progress, silent
+from edgedepth.training.run_folder import RunFolder
+
+__all__ = ["PhaseSettings", "Task", "TrainedGroup", "run_phase"]
+
+_CLIP_NORM = 1.0
+_AVERAGING = 0.998
+_BETAS = (0.9, 0.98)
+_MUON_SHARE = 3.0
+"""Muon's learning rate over AdamW's, with updates scaled to AdamW's size: the best of 1, 2 and 5 tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSettings:
+    """How long and how fast a phase learns.
+
+    Args:
+        name: of the phase and of the weights that it leaves.
+        steps: optimizer steps.
+        batch: pictures a step.
+        peak_lr: learning rate after the warm-up; it then falls as a cosine to a hundredth.
+        weight_decay: AdamW's.
+        seed: of its batches.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    peak_lr: float
+    weight_decay: float = 0.02
+    seed: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """At a step, counted from 0: up in the first twentieth, then down."""
+        warmup = max(1, self.steps // 20)
+        if step < warmup:
+            return self.peak_lr * (step + 1) / warmup
+        done = (step - warmup) / max(1, self.steps - warmup)
+        return self.peak_lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedGroup:
+    """Parameters that learn alike.
+
+    Args:
+        parameters: of the task's module.
+        share: of the phase's learning rate.
+        matrices: hidden matrices, which Muon trains (Jordan et al., 2024); AdamW trains everything else.
+    """
+
+    parameters: list[nn.Parameter]
+    share: float = 1.0
+    matrices: bool = False
+
+
+class Task(Protocol):
+    """What a phase trains."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Holds all weights that the phase leaves, trained or not."""
+        ...
+
+    def trained(self) -> list[TrainedGroup]:
+        """The trained parameters."""
+        ...
+
+    def draw(self, random: np.random.Generator, count: int) -> Any:
+        """A batch, on the CPU; called from another thread."""
+        ...
+
+    def loss(self, batch: Any) -> Mapping[str, Tensor]:
+        """The terms of a batch's loss, to be summed."""
+        ...
+
+    def validate(self) -> Mapping[str, float]:
+        """Figures on scenes that are not trained on."""
+        ...
+
+
+def run_phase(
+    task: Task,
+    settings: PhaseSettings,
+    folder: RunFolder,
+    *,
+    device: torch.device,
+    log_every: int = 20,
+    checkpoint_every: int = 200,
+    progress: Progress = silent,
+    stop_after: int | None = None,
+) -> bool:
+    """Train one phase, from its checkpoint where there is one, and keep its weights.
+
+    Args:
+        task: what is trained.
+        settings: how long and how fast.
+        folder: of the run.
+        device: where.
+        log_every: steps between logged losses.
+        checkpoint_every: steps between checkpoints and validations.
+        progress: is told each logged step.
+        stop_after: leave after so many steps of this call, with a checkpoint; None runs to the end.
+
+    Returns:
+        Whether the phase is finished.
+
+    Raises:
+        TrainingError: a loss that is not finite.
+        OutputError: a full disk.
+    """
+    task.module.to(device).train()
+    optimizers = _optimizers(task, settings)
+    average = {name: tensor.detach().clone() for name, tensor in task.module.state_dict().items()}
+    start = _resume(task.module, optimizers, average, folder.load_checkpoint(settings.name))
+    stop = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
+
+    def checkpoint(step: int) -> None:
+        folder.log(settings.name, step, _validated(task, average))
+        state = {
+            "module": task.module.state_dict(),
+            "average": average,
+            "optimizers": [o.state_dict() for o in optimizers],
+        }
+        folder.save_checkpoint(settings.name, step, state)
+
+    for step, batch in _batches(task, settings, start, stop):
+        terms = _step(task, optimizers, settings.learning_rate(step), batch, device)
+        _average(average, task.module, min(_AVERAGING, (1 + step) / (10 + step)))
+        if (step + 1) % log_every == 0 or step + 1 == stop:
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            _refuse_nonsense(values, settings.name, step)
+            folder.log(settings.name, step + 1, values | {"loss": sum(values.values())})
+            progress(f"{settings.name}: loss {sum(values.values()):.4f}", step + 1, settings.steps)
+        if (step + 1) % checkpoint_every == 0 or step + 1 == stop:
+            checkpoint(step + 1)
+    if stop < settings.steps:
+        return False
+    folder.save_weights(settings.name, average)
+    return True
+
+
+def _optimizers(task: Task, settings: PhaseSettings) -> list[torch.optim.Optimizer]:
+    groups, decay = task.trained(), settings.weight_decay
+    matrices = [{"params": g.parameters, "share": g.share * _MUON_SHARE} for g in groups if g.matrices]
+    others = [{"params": g.parameters, "share": g.share} for g in groups if not g.matrices]
+    optimizers: list[torch.optim.Optimizer] = []
+    if others:
+        optimizers.append(torch.optim.AdamW(others, lr=1.0, betas=_BETAS, weight_decay=decay, fused=True))
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=1.0, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def _resume(
+    module: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    average: dict[str, Tensor],
+    state: dict[str, Any] | None,
+) -> int:
+    if state is None:
+        return 0
+    module.load_state_dict(state["module"])
+    for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(held)
+    for name, tensor in state["average"].items():
+        average[name].copy_(tensor)
+    return int(state["step"])
+
+
+def _batches(task: Task, settings: PhaseSettings, start: int, stop: int) -> Any:
+    """(step, batch), the next batch being drawn while one is trained on."""
+
+    def drawn(step: int) -> Any:
+        return task.draw(np.random.default_rng((settings.seed, step)), settings.batch)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(drawn, start) if start < stop else None
+        for step in range(start, stop):
+            assert waiting is not None
+            batch = waiting.result()
+            waiting = pool.submit(drawn, step + 1) if step + 1 < stop else None
+            yield step, batch
+
+
+def _step(
+    task: Task, optimizers: list[torch.optim.Optimizer], learning_rate: float, batch: Any, device: torch.device
+) -> Mapping[str, Tensor]:
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group in groups:
+        group["lr"] = learning_rate * group["share"]
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16):
+        terms = task.loss(batch.to(device))
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], _CLIP_NORM)
+    for optimizer in optimizers:
+        optimizer.step()
+    return terms
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], module: nn.Module, decay: float) -> None:
+    state = module.state_dict()
+    floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([average[n] for n in floating], [state[n] for n in floating], 1 - decay)
+
+
+@torch.no_grad()
+def _validated(task: Task, average: Mapping[str, Tensor]) -> Mapping[str, float]:
+    """Validate the averaged weights, then put the trained ones back."""
+    trained = {name: tensor.clone() for name, tensor in task.module.state_dict().items()}
+    task.module.load_state_dict(average)
+    task.module.eval()
+    figures = task.validate()
+    task.module.load_state_dict(trained)
+    task.module.train()
+    return figures
+
+
+def _refuse_nonsense(values: Mapping[str, float], phase: str, step: int) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingError(
+            f"{phase}, step {step}: {', '.join(bad)} is not finite",
+            remedy="the last checkpoint is kept; go on from it with a lower learning rate in a new --out folder",
+        )

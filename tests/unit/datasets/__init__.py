@@ -1,0 +1,1 @@
+"""The readers of data sets, on miniatures in their publishers' layouts."""

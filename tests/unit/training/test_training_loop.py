@@ -1,0 +1,112 @@
+"""The loop that all phases share, on a model of one weight whose optimum is known."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgedepth.core.errors import TrainingError
+from edgedepth.training.run_folder import RunFolder
+from edgedepth.training.training_loop import PhaseSettings, TrainedGroup, run_phase
+
+CPU = torch.device("cpu")
+PHASE = PhaseSettings(name="line", steps=60, batch=16, peak_lr=0.1, weight_decay=0.0, seed=5)
+
+
+class Numbers:
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def to(self, device: torch.device) -> "Numbers":
+        return Numbers(self.x.to(device))
+
+
+class Line:
+    """y = 3x, learnt; a second weight stands still."""
+
+    def __init__(self) -> None:
+        self.module = nn.ParameterDict({"slope": torch.zeros(1), "frozen": torch.full((1,), 7.0)})
+        self.drawn: list[float] = []
+
+    def trained(self) -> list[TrainedGroup]:
+        return [TrainedGroup(parameters=[self.module["slope"]])]
+
+    def draw(self, random: np.random.Generator, count: int) -> Numbers:
+        return Numbers(torch.from_numpy(random.normal(size=count).astype(np.float32)))
+
+    def loss(self, batch: Numbers) -> Mapping[str, Tensor]:
+        self.drawn.append(float(batch.x[0]))
+        error = (self.module["slope"] - 3.0) * batch.x
+        return {"square": error.square().mean()}
+
+    def validate(self) -> Mapping[str, float]:
+        return {"val_slope": float(self.module["slope"].detach())}
+
+
+def folder(path: Path) -> RunFolder:
+    return RunFolder(path, {"test": 1})
+
+
+def test_it_learns_and_leaves_averaged_weights(tmp_path: Path) -> None:
+    task, run = Line(), folder(tmp_path / "run")
+    assert run_phase(task, PHASE, run, device=CPU, log_every=10, checkpoint_every=30)
+    learnt = run.load_weights("line")
+    assert abs(float(task.module["slope"].detach()) - 3.0) < 0.1  # where Adam is after 60 steps of at most 0.1
+    assert abs(float(learnt["slope"]) - 3.0) < 0.3  # the average trails
+    assert float(learnt["slope"]) != float(task.module["slope"].detach())
+    assert float(learnt["frozen"]) == 7.0
+    steps = [p.step for p in run.curves if p.name == "square"]
+    assert steps == [10, 20, 30, 40, 50, 60]
+    assert [p.step for p in run.curves if p.name == "val_slope"] == [30, 60]
+    losses = [p.value for p in run.curves if p.name == "loss"]
+    assert losses[-1] < losses[0] / 20
+
+
+def test_a_stopped_run_ends_where_an_unstopped_one_does(tmp_path: Path) -> None:
+    whole, parts = folder(tmp_path / "whole"), folder(tmp_path / "parts")
+    one = Line()
+    run_phase(one, PHASE, whole, device=CPU)
+    seen: list[float] = []
+    for _ in range(3):
+        task = Line()  # a new process has nothing but the folder
+        done = run_phase(task, PHASE, folder(tmp_path / "parts"), device=CPU, stop_after=23)
+        seen += task.drawn
+    assert done
+    assert seen == one.drawn
+    assert torch.equal(parts.load_weights("line")["slope"], whole.load_weights("line")["slope"])
+
+
+def test_the_schedule_rises_then_falls() -> None:
+    rates = [PHASE.learning_rate(step) for step in range(PHASE.steps)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(PHASE.peak_lr)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.05 * PHASE.peak_lr
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    class Breaks(Line):
+        def loss(self, batch: Numbers) -> Mapping[str, Tensor]:
+            terms = super().loss(batch)
+            return terms if len(self.drawn) < 8 else {"square": terms["square"] * float("nan")}
+
+    run = folder(tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"square is not finite"):
+        run_phase(Breaks(), PHASE, run, device=CPU, log_every=1, checkpoint_every=5)
+    state = run.load_checkpoint("line")
+    assert state is not None
+    assert state["step"] == 5
+    assert np.isfinite(float(state["average"]["slope"]))
+
+
+def test_another_seed_draws_other_batches(tmp_path: Path) -> None:
+    tasks = [Line(), Line()]
+    for seed, task in enumerate(tasks):
+        settings = dataclasses.replace(PHASE, seed=seed, steps=3)
+        run_phase(task, settings, folder(tmp_path / str(seed)), device=CPU)
+    assert tasks[0].drawn != tasks[1].drawn
