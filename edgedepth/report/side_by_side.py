@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,9 @@ from edgedepth.coloring import color_range, colorize, stamp
 from edgedepth.core.session import Array
 from edgedepth.result import DepthResult, write_picture
 
-__all__ = ["save_beside_truth", "save_side_by_side"]
+__all__ = ["save_beside_truth", "save_overview", "save_side_by_side"]
 
+_OVERVIEW_HEIGHT = 320
 _WIDEST = 640  # pixels of one of three: a gallery is for looking at
 
 
@@ -29,6 +31,20 @@ def save_side_by_side(pixels_rgb: npt.NDArray[np.uint8], result: DepthResult, pa
         OutputError: it can't be written.
     """
     write_picture(path, np.hstack([pixels_rgb[..., ::-1], result.colorize()]))
+
+
+def save_overview(pictures: Sequence[tuple[npt.NDArray[np.uint8], DepthResult]], path: Path) -> None:
+    """Write several frames, each followed by its depth, in one row of one height.
+
+    Args:
+        pictures: (H, W, 3) uint8 RGB frames and their results, of any sizes.
+        path: ends in .jpg or .png.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    panels = [panel for pixels_rgb, result in pictures for panel in (pixels_rgb[..., ::-1], result.colorize())]
+    write_picture(path, np.hstack([_of_height(np.asarray(panel, np.uint8), _OVERVIEW_HEIGHT) for panel in panels]))
 
 
 def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: DepthResult, path: Path) -> None:
@@ -60,4 +76,9 @@ def _shrunk(panel: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if width <= _WIDEST:
         return panel
     size = (_WIDEST, max(1, round(height * _WIDEST / width)))
+    return np.asarray(cv2.resize(panel, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _of_height(panel: npt.NDArray[np.uint8], height: int) -> npt.NDArray[np.uint8]:
+    size = (max(1, round(panel.shape[1] * height / panel.shape[0])), height)
     return np.asarray(cv2.resize(panel, size, interpolation=cv2.INTER_AREA), np.uint8)

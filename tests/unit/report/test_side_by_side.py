@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from edgedepth.core.errors import OutputError
-from edgedepth.report.side_by_side import save_beside_truth
+from edgedepth.report.side_by_side import save_beside_truth, save_overview
 from edgedepth.result import DepthResult
 
 HEIGHT, WIDTH = 90, 120
@@ -70,3 +70,14 @@ def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         save_beside_truth(PICTURE, DEPTH, result_of(DEPTH), tmp_path / "nowhere" / "a.jpg")
+
+
+def test_an_overview_holds_every_frame_beside_its_depth_at_one_height(tmp_path: Path) -> None:
+    tall = np.full((200, 100, 3), 90, np.uint8)
+    depth = np.full((200, 100), 2.0, np.float32)
+    save_overview([(PICTURE, result_of(DEPTH)), (tall, result_of(depth))], tmp_path / "a.png")
+    written = cv2.imread(str(tmp_path / "a.png"))
+    height = written.shape[0]
+    wide, narrow = round(WIDTH * height / HEIGHT), round(100 * height / 200)
+    assert written.shape[1] == 2 * wide + 2 * narrow
+    assert (written[:, 2 * wide : 2 * wide + narrow] == 90).all()
