@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the recipe's scenes and steps, to try it out",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that render")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that render, and threads that draw batches"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

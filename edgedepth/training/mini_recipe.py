@@ -115,7 +115,7 @@ def train_mini(
         cache: folder of the rendered scenes.
         recipe: how.
         device: "cpu" or "cuda".
-        workers: processes that render.
+        workers: processes that render, and threads that draw batches.
         progress: is told the steps.
         announce: is told the phases.
 
@@ -139,7 +139,7 @@ def train_mini(
         before = folder.load_weights(recipe.phases[index - 1].name) if index else None
         task = _TASKS[PHASES[index]](recipe, scenes, before)
         announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
-        run_phase(task, phase, folder, device=torch.device(device), progress=progress)
+        run_phase(task, phase, folder, device=torch.device(device), drawers=workers, progress=progress)
     trained = folder.load_weights(recipe.phases[-1].name)
     folder.save_weights("model", {name: tensor.half() for name, tensor in trained.items()})
     return folder.weights_file("model")

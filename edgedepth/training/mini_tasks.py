@@ -76,7 +76,7 @@ class TileTask:
 
     def validate(self) -> Mapping[str, float]:
         """δ1 of canonical inverse depth and the share of focal lengths within 25 %."""
-        batch = self._validation
+        batch = self._validation.to(_device(self.module))
         estimate = self.module(batch.image, len(batch.image))
         true = nn.functional.avg_pool2d(batch.inverse_depth, 2)
         return _depth_figures(estimate.canonical, true) | _fov_figures(estimate.fov_deg, batch.fov_deg)
@@ -142,7 +142,7 @@ class WholeTask:
 
     def validate(self) -> Mapping[str, float]:
         """δ1 and AbsRel of canonical inverse depth."""
-        batch = self._validation
+        batch = self._validation.to(_device(self.module))
         with torch.autocast(batch.image.device.type, torch.bfloat16):
             parts = [self._depth(part).float() for part in torch.split(batch.image, _VALIDATION_BATCH)]
         return _depth_figures(torch.cat(parts), batch.inverse_depth)
@@ -186,7 +186,8 @@ class FovTask:
 
     def validate(self) -> Mapping[str, float]:
         """The share of focal lengths within 25 %, and the mean error in degrees."""
-        return _fov_figures(self._fov(self._validation.image), self._validation.fov_deg)
+        batch = self._validation.to(_device(self.module))
+        return _fov_figures(self._fov(batch.image), batch.fov_deg)
 
 
 def _groups(parameters: Iterable[nn.Parameter], share: float = 1.0) -> list[TrainedGroup]:
@@ -197,6 +198,10 @@ def _groups(parameters: Iterable[nn.Parameter], share: float = 1.0) -> list[Trai
         for matrices in (True, False)
     ]
     return [group for group in groups if group.parameters]
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def _validation_batch(held_out: SceneCache, side: int) -> Batch:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -102,6 +103,7 @@ def run_phase(
     device: torch.device,
     log_every: int = 20,
     checkpoint_every: int = 200,
+    drawers: int = 1,
     progress: Progress = silent,
     stop_after: int | None = None,
 ) -> bool:
@@ -114,6 +116,7 @@ def run_phase(
         device: where.
         log_every: steps between logged losses.
         checkpoint_every: steps between checkpoints and validations.
+        drawers: threads that draw batches ahead.
         progress: is told each logged step.
         stop_after: leave after so many steps of this call, with a checkpoint; None runs to the end.
 
@@ -139,7 +142,7 @@ def run_phase(
         }
         folder.save_checkpoint(settings.name, step, state)
 
-    for step, batch in _batches(task, settings, start, stop):
+    for step, batch in _batches(task, settings, range(start, stop), drawers):
         terms = _step(task, optimizers, settings.learning_rate(step), batch, device)
         _average(average, task.module, min(_AVERAGING, (1 + step) / (10 + step)))
         if (step + 1) % log_every == 0 or step + 1 == stop:
@@ -183,18 +186,18 @@ def _resume(
     return int(state["step"])
 
 
-def _batches(task: Task, settings: PhaseSettings, start: int, stop: int) -> Any:
-    """(step, batch), the next batch being drawn while one is trained on."""
+def _batches(task: Task, settings: PhaseSettings, steps: range, drawers: int) -> Iterator[tuple[int, Any]]:
+    """Each step's batch, the next ones being drawn while one is trained on."""
 
     def drawn(step: int) -> Any:
         return task.draw(np.random.default_rng((settings.seed, step)), settings.batch)
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(drawn, start) if start < stop else None
-        for step in range(start, stop):
-            assert waiting is not None
-            batch = waiting.result()
-            waiting = pool.submit(drawn, step + 1) if step + 1 < stop else None
+    with ThreadPoolExecutor(drawers) as pool:
+        waiting = deque(pool.submit(drawn, step) for step in steps[:drawers])
+        for step in steps:
+            batch = waiting.popleft().result()
+            if step + drawers < steps.stop:
+                waiting.append(pool.submit(drawn, step + drawers))
             yield step, batch
 
 

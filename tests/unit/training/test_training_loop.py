@@ -80,6 +80,14 @@ def test_a_stopped_run_ends_where_an_unstopped_one_does(tmp_path: Path) -> None:
     assert torch.equal(parts.load_weights("line")["slope"], whole.load_weights("line")["slope"])
 
 
+def test_threads_that_draw_ahead_change_nothing(tmp_path: Path) -> None:
+    tasks = [Line(), Line()]
+    for drawers, task in zip((1, 4), tasks, strict=True):
+        run_phase(task, PHASE, folder(tmp_path / str(drawers)), device=CPU, drawers=drawers)
+    assert tasks[0].drawn == tasks[1].drawn
+    assert torch.equal(tasks[0].module["slope"], tasks[1].module["slope"])
+
+
 def test_the_schedule_rises_then_falls() -> None:
     rates = [PHASE.learning_rate(step) for step in range(PHASE.steps)]
     top = rates.index(max(rates))
