@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def evaluate(
         data_set: what edgedepth.datasets.open_dataset gives: "synthetic:500", a folder.
         out: a new or empty folder for scores.jsonl, report.json, images.csv and the gallery.
         settings: focal length, alignment, largest depth, limit, baselines; None: zero-shot metric depth, all samples.
+            A largest depth of None is that of the set's protocol: 80 m for KITTI, 10 m for NYUv2.
         place: where the set lies, to be told in the report; a run goes on only with a set of the same place.
         gallery: so many of the worst pictures by AbsRel are drawn beside their true and predicted depth. They are
             predicted once more for it.
@@ -70,6 +72,8 @@ def evaluate(
         StageError, UnusableOutputError: the model gave something unusable. Scores so far are kept.
     """
     settings = settings or EvalSettings()
+    if settings.max_depth_m is None:
+        settings = replace(settings, max_depth_m=data_set.max_depth_m)
     check_evaluation(data_set, out=out, settings=settings, gallery=gallery, resume=resume)
     names = _evenly(data_set.sample_names, settings.limit)
     model_facts, set_facts = _describe_model(model), _describe_set(data_set, names, place)

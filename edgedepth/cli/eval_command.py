@@ -1,8 +1,8 @@
 """Measure a model on a data set with true depth, by the papers' figures, beside predictors that never look.
 
     edgedepth eval synthetic:500 --bundle BUNDLE --out eval
-    edgedepth eval nyuv2 --model depth-pro --max-depth 10 --out eval-nyu
-    edgedepth eval nyuv2 --model depth-pro --max-depth 10 --out eval-nyu --resume
+    edgedepth eval nyuv2 --model depth-pro --out eval-nyu
+    edgedepth eval nyuv2 --model depth-pro --out eval-nyu --resume
 
 DATASET is a folder, or synthetic:N for N scenes that were never trained on. Metres are compared as predicted, with the
 model's own focal length, unless --focal and --align say otherwise. --out gets scores.jsonl, report.json, images.csv and
@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-depth",
         type=float,
         metavar="M",
-        help="score no truth beyond M metres, and cut predictions there (KITTI's protocol: 80, NYUv2's: 10)",
+        help="score no truth beyond M metres, and cut predictions there (default: the set's protocol: KITTI and "
+        "synthetic 80, NYUv2 10, the others no limit)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="N samples, spread evenly over the set")
     parser.add_argument("--no-baselines", action="store_true", help="save the first pass, and score the model alone")

@@ -55,6 +55,11 @@ class DataSet(Protocol):
         ...
 
     @property
+    def max_depth_m(self) -> float | None:
+        """The farthest depth that the set's protocol scores; predictions are cut to it. None: there is no limit."""
+        ...
+
+    @property
     def sample_names(self) -> tuple[str, ...]:
         """The names of all samples, in the set's own order, without a duplicate. Cheap: nothing is decoded."""
         ...
@@ -79,12 +84,14 @@ class FrameSet(Generic[Frame]):
         frames: what `read` needs, by sample name.
         read: makes the sample of a name and its frame; raises SampleError.
         metric: as of DataSet.
+        max_depth_m: as of DataSet.
     """
 
     name: str
     frames: Mapping[str, Frame]
     read: Callable[[str, Frame], Sample]
     metric: bool = True
+    max_depth_m: float | None = None
 
     @property
     def sample_names(self) -> tuple[str, ...]:

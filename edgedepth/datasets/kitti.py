@@ -71,7 +71,7 @@ def open_set(folder: Path) -> DataSet:
             remedy="copy one of them there from the repositories that docs/how-to/data-sets.md names",
         )
     frames = unique_frames(_listed(folder, lists[0]), source=str(lists[0]), expected="lines with a frame each")
-    return FrameSet(name="kitti", frames=frames, read=_read)
+    return FrameSet(name="kitti", frames=frames, read=_read, max_depth_m=_RANGE_M[1])
 
 
 def _listed(root: Path, path: Path) -> Iterator[tuple[str, _Frame]]:

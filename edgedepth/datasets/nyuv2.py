@@ -69,7 +69,8 @@ def open_set(folder: Path) -> DataSet:
     numbers = _test_numbers(split, count) if split.exists() else range(1, count + 1)
     found = ((f"{number:04d}", _Frame(file, number - 1)) for number in numbers)
     frames = unique_frames(found, source=str(split if split.exists() else file), expected="frames")
-    return FrameSet(name="nyuv2" if split.exists() else "nyuv2:all", frames=frames, read=_read)
+    name = "nyuv2" if split.exists() else "nyuv2:all"
+    return FrameSet(name=name, frames=frames, read=_read, max_depth_m=_RANGE_M[1])
 
 
 def _test_numbers(split: Path, count: int) -> Sequence[int]:

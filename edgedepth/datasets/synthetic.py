@@ -12,6 +12,9 @@ __all__ = ["SyntheticSet"]
 
 _PREFIX = "seed-"
 
+_MAX_DEPTH_M = 80.0
+"""KITTI's limit: beyond it there are hills and the ends of streets, at depths that nobody acts upon."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSet:
@@ -32,6 +35,11 @@ class SyntheticSet:
     def metric(self) -> bool:
         """As of DataSet."""
         return True
+
+    @property
+    def max_depth_m(self) -> float:
+        """As of DataSet: 80 m."""
+        return _MAX_DEPTH_M
 
     @property
     def sample_names(self) -> tuple[str, ...]:

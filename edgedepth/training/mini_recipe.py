@@ -90,9 +90,9 @@ MINI = Recipe(
     held_out=CacheSettings(first_seed=900_000, count=48, side=512),
     phases=(
         PhaseSettings(name="tiles", steps=2900, batch=128, peak_lr=1e-3, seed=1),
-        PhaseSettings(name="stage-one", steps=1500, batch=4, peak_lr=5e-4, seed=2),
-        PhaseSettings(name="stage-two", steps=500, batch=4, peak_lr=2.5e-4, seed=3),
-        PhaseSettings(name="fov", steps=1000, batch=64, peak_lr=6e-4, seed=4),
+        PhaseSettings(name="stage-one", steps=800, batch=4, peak_lr=5e-4, seed=2),
+        PhaseSettings(name="stage-two", steps=350, batch=4, peak_lr=2.5e-4, seed=3),
+        PhaseSettings(name="fov", steps=800, batch=64, peak_lr=6e-4, seed=4),
     ),
 )
 """The recipe of the shipped weights."""

@@ -64,7 +64,7 @@ class EvalSettings:
         focal: "predicted": the model's own focal length (zero-shot metric depth). "given": the data set's.
         align: "none": metres as predicted. "median", "linear": fitted to the truth of each picture first.
         max_depth_m: truth beyond it isn't scored, and predictions are cut to it, as KITTI's and NYUv2's protocols do;
-            None: no limit.
+            None: the set's own protocol, which may have no limit.
         limit: so many samples, spread evenly over the set, the same each time; None: all.
         baselines: whether the predictors that never look are scored too. They need a first pass over the set.
 

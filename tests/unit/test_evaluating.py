@@ -58,6 +58,7 @@ class Rooms:
 
     samples: tuple[Sample, ...] = SAMPLES
     metric: bool = True
+    max_depth_m: float | None = None
     name: str = "rooms"
     bad: tuple[str, ...] = ()
     stop: BaseException | None = None
@@ -162,6 +163,16 @@ def test_beyond_the_largest_depth_nothing_counts(model: EdgeDepth, tmp_path: Pat
     assert near.baselines["constant_depth"]["abs_rel"] == pytest.approx(0, abs=1e-3)  # all that is left is at 1.5 m
     with pytest.raises(CheckFailedError, match="no valid depth within 1 m"):
         evaluate(model, Rooms(), out=tmp_path / "none", settings=EvalSettings(max_depth_m=1.0))
+
+
+def test_the_set_s_protocol_holds_unless_told_otherwise(model: EdgeDepth, tmp_path: Path) -> None:
+    rooms = Rooms(max_depth_m=2.0)
+    own = evaluate(model, rooms, out=tmp_path / "own", gallery=0)
+    asked = evaluate(model, Rooms(), out=tmp_path / "asked", settings=EvalSettings(max_depth_m=2.0), gallery=0)
+    assert own.metrics == asked.metrics
+    assert own.settings.max_depth_m == 2.0
+    wider = evaluate(model, rooms, out=tmp_path / "wider", settings=EvalSettings(max_depth_m=99.0), gallery=0)
+    assert wider.scores[0].pixels > own.scores[0].pixels
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [(2, [0, 2]), (3, [0, 1, 2]), (9, None)])

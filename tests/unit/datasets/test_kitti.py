@@ -36,6 +36,7 @@ def with_list(folder: Path, name: str, content: str) -> Path:
 )
 def test_every_form_of_the_list_names_the_same_frame(name: str, line: str, tmp_path: Path) -> None:
     data_set = open_dataset(with_list(tmp_path, name, f"{line}\n\n"))
+    assert data_set.max_depth_m == 80
     assert data_set.sample_names == (NAME,)
     assert data_set.load(NAME).focal_px == 721.5377
 

@@ -150,6 +150,7 @@ class TestNyuv2:
         (tmp_path / "splits.mat").unlink()
         data_set = open_dataset(tmp_path)
         assert data_set.name == "nyuv2:all"
+        assert data_set.max_depth_m == 10
         assert data_set.sample_names == ("0001", "0002")
         np.testing.assert_array_equal(data_set.load("0002").image, mini.image)
 

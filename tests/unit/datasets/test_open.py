@@ -87,6 +87,7 @@ class TestSynthetic:
     def test_scenes_are_the_held_out_ones_in_their_order(self) -> None:
         data_set = open_dataset("synthetic:3")
         assert data_set.name == "synthetic:3"
+        assert data_set.max_depth_m == 80
         assert data_set.metric
         assert data_set.sample_names == tuple(f"seed-{HELD_OUT_SEED + index}" for index in range(3))
 

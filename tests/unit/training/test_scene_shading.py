@@ -78,7 +78,8 @@ def test_a_shadow_falls_where_the_sun_s_way_is_blocked() -> None:
         assert at(image, x_m, z_m) > 0.93 * sunny
 
 
-def test_what_encloses_a_room_throws_no_shadow() -> None:
+def test_a_bare_room_has_no_shadows() -> None:
+    """Its walls and ceiling are between the sun and everything."""
     shell = Solid(
         kind=Kind.SHELL,
         center=np.array([0.0, 2.5, 0.0]),
@@ -87,10 +88,8 @@ def test_what_encloses_a_room_throws_no_shadow() -> None:
         materials=(0, 0, 0),
         casts_shadow=False,
     )
-    shaded = picture((replace(shell, casts_shadow=True),), DOWNWARDS)
-    lit = picture((shell,), DOWNWARDS)
-    assert lit.std() < 8  # evenly lit
-    assert lit.std() <= shaded.std() + 1
+    # Matt grey, evenly lit: grain of 2 % of the range at most is left.
+    assert picture((shell,), DOWNWARDS).std() < 8
 
 
 def test_a_lamp_is_brighter_near_by() -> None:
@@ -139,6 +138,37 @@ def test_squares_of_a_floor_have_their_size_in_metres(period_m: float, height_m:
     changes = int(np.abs(np.diff((line > line.mean()).astype(int))).sum())
     # Where the line begins and ends within a square is not fixed.
     assert abs(changes - 2 * height_m / (period_m / 4)) <= 1
+
+
+# Noise from fixed seeds, by numpy 2.4 and 1.23 alike: other textures would be other scenes from the same seeds.
+GOLDEN_PATTERNS = {
+    "plaster": (0.8079, 0.8191),
+    "clouds": (0.5263, 0.5704),
+    "speckle": (0.5410, 0.3831),
+    "grass": (0.4352, 0.5779),
+    "wood": (0.2495, 0.5842),
+    "planks": (0.6112, 0.4656),
+    "bricks": (0.5466, 0.7648),
+    "tiles": (0.6540, 0.5608),
+    "checker": (0.9637, 0.0000),
+    "stripes": (0.0000, 0.0000),
+    "plaid": (0.6992, 0.3947),
+    "facade": (0.8446, 0.8618),
+    "books": (0.2914, 0.7287),
+    "dots": (0.0280, 0.0627),
+}
+
+
+def test_golden_patterns() -> None:
+    """At (0.3, 0.7) and (0.61, 0.23) periods."""
+    assert tuple(GOLDEN_PATTERNS) == PATTERNS
+    everything = np.arange(len(PATTERNS))
+    for place, (u, v) in enumerate(((0.3, 0.7), (0.61, 0.23))):
+        at_place = (np.full(everything.size, x, np.float32) for x in (u, v, 1 / 200))
+        # Rounded to four digits here; float32 sums in another order differ by less.
+        assert mix_of_pattern(everything, *at_place) == pytest.approx(
+            [golden[place] for golden in GOLDEN_PATTERNS.values()], abs=2e-4
+        )
 
 
 def test_every_pattern_is_a_mix_and_repeats() -> None:
