@@ -11,7 +11,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundles_folder, stored_bundles
-from edgedepth.core.targets import ALIASES, PLANNED
+from edgedepth.core.targets import ALIASES, PLANNED, PRECISIONS
 from edgedepth.models.registry import MODELS
 from edgedepth.runtimes.base import BACKENDS
 
@@ -102,17 +102,32 @@ def _newest(model: str | None, target: str | None, precision: Precision | None) 
         )
         if fits:
             log.info("using the newest fitting bundle of the store: %s", bundle.path)
+            _warn_of_demonstration(manifest.model.name, asked=model)
             return open_bundle(bundle.path)
     wanted = " ".join(part for part in (target, precision, model) if part)
-    planned = f"; the {target} backend is not built yet in this version, onnx is" if target in PLANNED else ""
+    planned = (
+        f"; the {target} backend is not built yet in this version, {' and '.join(BACKENDS)} are"
+        if target in PLANNED
+        else ""
+    )
     raise BundleNotFoundError(
         f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}{planned}",
-        remedy=export_command(model or "depth-pro", target or "onnx", precision),
+        remedy=export_command(model or "depth-pro", target, precision),
     )
 
 
-def export_command(model: str, target: str, precision: Precision | None) -> str:
-    """The command that makes such a bundle."""
+def _warn_of_demonstration(name: str, *, asked: str | None) -> None:
+    """Nobody shall drive a robot by a demonstration that was merely the newest bundle."""
+    entry = MODELS.get(name)
+    if asked is None and entry is not None and entry.demonstration:
+        log.warning("no model was named, and the newest bundle is %s: %s", name, entry.note)
+
+
+def export_command(model: str, target: str | None, precision: Precision | None) -> str:
+    """The command that makes such a bundle; without a target, the first that has the precision."""
+    if target is None:
+        target = next((name for name, able in PRECISIONS.items() if precision in (None, *able)), "onnx")
     # Only what can be exported is worth a command.
-    flag = precision if precision in ("fp32", "fp16") else ("fp16" if target == "tensorrt" else "fp32")
+    default = "fp16" if target == "tensorrt" else "fp32"
+    flag = precision if precision in PRECISIONS.get(target, ("fp32", "fp16")) else default
     return f"edgedepth export --model {model} --target {target} --{flag}"

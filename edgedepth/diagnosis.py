@@ -120,7 +120,9 @@ def _target(name: str) -> TargetDiagnosis:
         support = exporter.check(ExportOptions())
         exports = support.ok and not missing
         reasons.append("" if support.ok else f"{support.reason}: {support.remedy}")
-        reasons.append(f"exporting needs {', '.join(missing)}: pip install 'edgedepth[export]'" if missing else "")
+        reasons.append(
+            f"exporting needs {', '.join(missing)}: pip install 'edgedepth[{exporter.extras}]'" if missing else ""
+        )
     except EdgeDepthError as error:
         reasons.append(error.problem)
     return TargetDiagnosis(

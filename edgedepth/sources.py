@@ -24,7 +24,7 @@ class Source:
 
     Args:
         spec: the model.
-        backend: "onnx", ..., or "torch".
+        backend: "onnx", "openvino", ..., or "torch".
         layout: "staged" or "single".
         tile_batch: what the artefact was exported for; None: any.
         open_stage: opens a stage by name.
@@ -93,7 +93,7 @@ def _reference(
             remedy="leave backend out to run the bundle, or pass model='depth-pro-mini'",
         )
     if precision not in (None, "fp32"):
-        command = export_command(str(model or DEFAULT_MODEL), "onnx", precision)
+        command = export_command(str(model or DEFAULT_MODEL), None, precision)
         raise OptionError(
             f"the reference is fp32; {precision} was asked for",
             remedy=f"leave precision out, or run a bundle: {command}",

@@ -17,7 +17,10 @@ from edgedepth.core.targets import ALIASES, PLANNED
 if TYPE_CHECKING:
     from edgedepth.models.loading import LoadedModel
 
-__all__ = ["EXPORTERS", "ExportOptions", "Exporter", "Support", "exporter_for"]
+__all__ = ["DEFAULT_OPSET", "EXPORTERS", "ExportOptions", "Exporter", "Support", "exporter_for"]
+
+DEFAULT_OPSET = 20
+"""Of ONNX, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +32,14 @@ class ExportOptions:
         layout: "staged" (one graph a stage) or "single" (one graph, image in, inverse depth and FOV out).
         tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
         dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
-        opset: ONNX opset, 17 to 20.
+        opset: ONNX opset, 17 to 20; for bundles of ONNX only.
     """
 
     precision: Precision = "fp32"
     layout: Layout = "staged"
     tile_batch: int = DEFAULT_TILE_BATCH
     dynamic_batch: bool = False
-    opset: int = 20
+    opset: int = DEFAULT_OPSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +56,13 @@ class Exporter(Protocol):
 
     Attributes:
         target: what its bundles are for.
-        needs: the modules of its toolchain, all of the `export` extra.
+        needs: the modules of its toolchain.
+        extras: the extras of edgedepth that install them: "export,openvino".
     """
 
     target: str
     needs: tuple[str, ...]
+    extras: str
 
     def check(self, options: ExportOptions) -> Support:
         """Whether these options can be met, without side effects and without importing a toolchain."""
@@ -75,7 +80,10 @@ class Exporter(Protocol):
         ...
 
 
-EXPORTERS: dict[str, str] = {"onnx": "edgedepth.exporters.to_onnx:OnnxExporter"}
+EXPORTERS: dict[str, str] = {
+    "onnx": "edgedepth.exporters.to_onnx:OnnxExporter",
+    "openvino": "edgedepth.exporters.to_openvino:OpenVinoExporter",
+}
 
 
 def exporter_for(target: str) -> Exporter:

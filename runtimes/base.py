@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.session import Session
 from edgedepth.core.targets import ALIASES, PLANNED
 
-__all__ = ["BACKENDS", "Availability", "Backend", "SessionOptions", "backend_named"]
+__all__ = ["BACKENDS", "Availability", "Backend", "Performance", "SessionOptions", "backend_named", "refuse_options"]
+
+Performance = Literal["latency", "throughput"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,26 +22,57 @@ class SessionOptions:
     """How sessions are opened.
 
     Args:
-        device: "auto", "cpu", "cuda", "cuda:1": a device asked for by name is that device or an error.
+        device: "auto", "cpu", "cuda", "cuda:1", "gpu", "npu": a device asked for by name is that device or an error.
         threads: for the arithmetic of one stage; None leaves it to the backend.
+        streams: how many run() calls, from threads of their own, a session works on at once; None leaves it to the
+            backend. openvino only.
+        performance: what the backend plans for: the "latency" of one run, or the "throughput" of several at once.
+            openvino only.
     """
 
     device: str = "auto"
     threads: int | None = None
+    streams: int | None = None
+    performance: Performance = "latency"
 
     def __post_init__(self) -> None:
         """Refuse what no backend understands.
 
         Raises:
-            OptionError: a device that is no text, or a number of threads that is none.
+            OptionError: a device that is no text, a number of threads or streams that is none, an unknown performance.
         """
         if not isinstance(self.device, str):
             raise OptionError(
                 f"device is {self.device!r}; allowed are names, 'cpu' or 'cuda:0'", remedy="device='auto'"
             )
-        count = self.threads
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise OptionError(f"threads is {count!r}; allowed are 1 and more, or None", remedy="leave threads out")
+        for name, count in (("threads", self.threads), ("streams", self.streams)):
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+                raise OptionError(f"{name} is {count!r}; allowed are 1 and more, or None", remedy=f"leave {name} out")
+        if self.performance not in get_args(Performance):
+            raise OptionError(
+                f"performance is {self.performance!r}; allowed are {', '.join(get_args(Performance))}",
+                remedy="leave performance out",
+            )
+
+
+def refuse_options(options: SessionOptions, backend: str, *names: str) -> None:
+    """Refuse options that a backend has no use for.
+
+    Args:
+        options: as they were given.
+        backend: its name, for the message.
+        names: of the fields that have no effect on it.
+
+    Raises:
+        OptionError: one of them was set.
+    """
+    unset = SessionOptions()
+    for name in names:
+        if (value := getattr(options, name)) != getattr(unset, name):
+            raise OptionError(
+                f"{name}={value!r} has no effect on the {backend} backend",
+                remedy=f"leave {name} out, or use backend='openvino'",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +111,10 @@ class Backend(Protocol):
 
 
 # Modules are imported when a backend is asked for: none may be needed to list the others.
-BACKENDS: dict[str, str] = {"onnx": "edgedepth.runtimes.ort_session:OrtBackend"}
+BACKENDS: dict[str, str] = {
+    "onnx": "edgedepth.runtimes.ort_session:OrtBackend",
+    "openvino": "edgedepth.runtimes.openvino_session:OpenVinoBackend",
+}
 
 
 def backend_named(name: str) -> Backend:

@@ -17,7 +17,7 @@ from edgedepth.core.feeds import check_feeds, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
-from edgedepth.runtimes.base import Availability, SessionOptions
+from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
 
 __all__ = ["OrtBackend", "OrtSession", "check_started", "providers_for"]
 
@@ -99,11 +99,13 @@ class OrtSession:
 
     Raises:
         MissingExtraError: onnxruntime isn't installed.
+        OptionError: an option that onnxruntime has no use for.
         DeviceError: the device isn't there, or its provider didn't start.
         BundleTamperedError: the file doesn't load, or isn't what the manifest declares.
     """
 
     def __init__(self, path: Path, stage: StageSpec, options: SessionOptions) -> None:
+        refuse_options(options, "onnx", "streams", "performance")
         self._stage = stage
         self._session: Any = _load(path, options)
         _compare_declaration(path, stage, self._session)

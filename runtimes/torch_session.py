@@ -8,7 +8,7 @@ from edgedepth.core.errors import DeviceError, OptionError
 from edgedepth.core.session import OpenStage
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.module_session import ModuleSession, module_stages
-from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.base import SessionOptions, refuse_options
 
 __all__ = ["TorchSession", "reference_stages", "torch_device"]
 
@@ -25,11 +25,12 @@ def reference_stages(model: LoadedModel, options: SessionOptions | None = None) 
             for the whole process: `threads` sets that.
 
     Raises:
-        OptionError: an unknown device.
+        OptionError: an unknown device, or an option that torch has no use for.
         DeviceError: a GPU was asked for and torch has none.
     """
     if options is None:
         return module_stages(model)
+    refuse_options(options, "torch", "streams", "performance")
     device = torch_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from edgedepth.core.progress import silent
+
 if TYPE_CHECKING:
+    from torch import nn
+
+    from edgedepth.core.spec import Precision, StageSpec
     from edgedepth.models.loading import LoadedModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +50,32 @@ def mini_bundle(mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> 
     from edgedepth.exporters.base import ExportOptions, exporter_for
 
     return exporter_for("onnx").export(mini, ExportOptions(), tmp_path_factory.mktemp("mini") / "bundle").path
+
+
+@pytest.fixture(scope="session")
+def mini_openvino(
+    mini: LoadedModel, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Precision], Path]:
+    """The mini's OpenVINO bundle of a precision, made of the graphs of its ONNX bundle: tracing them takes longest."""
+    from edgedepth.core.bundle import open_bundle
+    from edgedepth.exporters.base import ExportOptions
+    from edgedepth.exporters.to_openvino_stage import fp32_weights_of, onnx_to_ir
+    from edgedepth.exporters.writing import Recipe, export_stages
+
+    traced = open_bundle(mini_bundle)
+
+    @functools.cache
+    def bundle(precision: Precision) -> Path:
+        def write_stage(module: nn.Module, stage: StageSpec, path: Path) -> None:
+            source = traced.file(traced.manifest.artefacts[stage.name].path)
+            fp32_weights = fp32_weights_of(module)
+            onnx_to_ir(source, path, stage, precision=precision, about={}, fp32_weights=fp32_weights)
+
+        recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={})
+        out = tmp_path_factory.mktemp("openvino") / precision
+        return export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent).path
+
+    return bundle
 
 
 @pytest.fixture(scope="session")

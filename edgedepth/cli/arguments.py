@@ -23,7 +23,9 @@ def add_weights(parser: argparse.ArgumentParser, when: str = "") -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device."""
     parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1; a device asked for by name is never swapped"
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1, gpu, npu; a device asked for by name is never swapped",
     )
 
 
@@ -33,9 +35,9 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
     chosen.add_argument("--model", help="run the newest bundle of this model; with --backend torch, the model itself")
     parser.add_argument(
-        "--backend", default="auto", help="onnx, or torch for the reference itself (default: the bundle's)"
+        "--backend", default="auto", help="onnx, openvino, or torch for the reference itself (default: the bundle's)"
     )
-    parser.add_argument("--precision", help="fp32 or fp16, to choose among the store's bundles")
+    parser.add_argument("--precision", help="fp32, fp16 or bf16, to choose among the store's bundles")
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
     parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
 from edgedepth.core.errors import BundleError, OutputError
 
-__all__ = ["bundle_folder", "bundles_folder", "home", "stored_bundles", "weights_folder"]
+__all__ = ["bundle_folder", "bundles_folder", "cache_folder", "home", "stored_bundles", "weights_folder"]
 
 
 def home() -> Path:
@@ -42,6 +42,11 @@ def bundles_folder() -> Path:
 def weights_folder() -> Path:
     """Where downloaded weights are kept."""
     return home() / "weights"
+
+
+def cache_folder() -> Path:
+    """What runtimes keep to start faster. Deleting it costs time and nothing else."""
+    return home() / "cache"
 
 
 def bundle_folder(model: str, target: str, precision: str, layout: str = "staged") -> Path:

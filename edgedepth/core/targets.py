@@ -1,9 +1,14 @@
-"""The targets that are planned and not built yet, and the short names of all: one table for exporters and runtimes."""
+"""The targets there are: what can be asked of each, what is planned, and short names. For exporters and runtimes."""
 
 from __future__ import annotations
 
-__all__ = ["ALIASES", "PLANNED"]
+from edgedepth.core.spec import Precision
 
-PLANNED = ("tensorrt", "openvino", "coreml")
+__all__ = ["ALIASES", "PLANNED", "PRECISIONS"]
 
-ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx"}
+PRECISIONS: dict[str, tuple[Precision, ...]] = {"onnx": ("fp32", "fp16"), "openvino": ("fp32", "fp16", "bf16")}
+"""What each target that is built can be exported at, the default first."""
+
+PLANNED = ("tensorrt", "coreml")
+
+ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx", "ov": "openvino"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedepth.core.plain import to_plain
 from edgedepth.models.depth_pro_config import depth_pro_tiling
-from edgedepth.models.registry import MODELS, ModelEntry
+from edgedepth.models.registry import MODELS, ModelEntry, WeightsSource
 from edgedepth.models.weights import WeightsState, weights_state
 
 __all__ = ["ModelListing", "list_models"]
@@ -23,9 +23,9 @@ class ModelListing:
         input_size: side of its square input in pixels.
         tiles: how many the pyramid is cut into.
         licence: of the weights.
-        licence_url: where it can be read; None where there are no published weights.
+        licence_url: where it can be read; None where they are shipped.
         source: where the weights come from, in words.
-        download_bytes: size of the checkpoint; None where there is none.
+        download_bytes: size of the checkpoint; None where it is shipped.
         state: whether the weights are here.
         note: what a user has to know before choosing it.
     """
@@ -54,15 +54,18 @@ def list_models() -> list[ModelListing]:
 
 def _listing(entry: ModelEntry) -> ModelListing:
     weights = entry.weights
+    published = weights if isinstance(weights, WeightsSource) else None
     return ModelListing(
         name=entry.name,
         parameters=entry.parameters,
         input_size=entry.config.input_size,
         tiles=depth_pro_tiling(entry.config).count,
         licence=entry.licence,
-        licence_url=weights.licence_url if weights else None,
-        source=f"{weights.repo}, {weights.file}, {weights.size / 1e9:.1f} GB" if weights else "seeded random numbers",
-        download_bytes=weights.size if weights else None,
+        licence_url=published.licence_url if published else None,
+        source=f"{published.repo}, {published.file}, {published.size / 1e9:.1f} GB"
+        if published
+        else f"in this package, {weights.size / 1e6:.0f} MB",
+        download_bytes=published.size if published else None,
         state=weights_state(entry),
         note=entry.note,
     )

@@ -14,8 +14,8 @@ from edgedepth.core.hashing import sha256_file
 from edgedepth.core.optional import require
 from edgedepth.core.spec import ModelSpec
 from edgedepth.models.depth_pro_config import depth_pro_preprocess, depth_pro_stages, depth_pro_tiling
-from edgedepth.models.registry import ModelEntry, model_entry
-from edgedepth.models.weights import cached_path, find_weights, random_seed
+from edgedepth.models.registry import ModelEntry, ShippedWeights, WeightsSource, model_entry
+from edgedepth.models.weights import cached_path, find_weights, random_seed, shipped_path
 
 if TYPE_CHECKING:
     from edgedepth.models.depth_pro import DepthPro
@@ -51,8 +51,8 @@ def load_model(
 
     Args:
         name: a name of the registry, "depth-pro".
-        weights: a checkpoint file or folder; "random:SEED" for random weights; None: the published ones,
-            downloaded if they are not here yet, or seeded random ones where none are published.
+        weights: a checkpoint file or folder; "random:SEED" for random weights; None: the shipped or published
+            ones, downloaded if they are not here yet.
         download: whether the network may be used.
         announce: told the licence before a download. By default the log's warnings, which are seen unconfigured.
 
@@ -63,7 +63,7 @@ def load_model(
         MissingExtraError: torch is not installed.
     """
     entry = model_entry(name)
-    seed = random_seed(entry, weights)
+    seed = random_seed(weights)
     require("torch", extra="export", purpose="to load the reference model")
     if seed is not None:
         return _random(entry, seed)
@@ -93,22 +93,31 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
 
     sha256 = _file_sha256(path)
     source = entry.weights
-    published = source is not None and sha256 == source.sha256
-    if source is not None and not published and path == cached_path(entry.name, source):
-        raise WeightsError(
-            f"{path} is damaged: its sha256 is {sha256} instead of {source.sha256}",
-            remedy="delete it and run this again: it is downloaded anew",
-        )
+    published = sha256 == source.sha256
+    if isinstance(source, ShippedWeights):
+        home, remedy = shipped_path(source), "install edgedepth again"
+    else:
+        home, remedy = cached_path(entry.name, source), "delete it and run this again: it is downloaded anew"
+    if not published and path == home:
+        raise WeightsError(f"{path} is damaged: its sha256 is {sha256} instead of {source.sha256}", remedy=remedy)
+    if entry.demonstration:
+        _log.warning("%s is a demonstration: %s", entry.name, entry.note)
     module = load_checkpoint(path, entry.config)
     spec = _spec(
         entry,
         module,
         licence=entry.licence if published else "not known: weights from a local file",
-        source=f"{source.repo}@{source.revision}: {source.file}" if source and published else f"local {path.name}",
+        source=_source(source) if published else f"local {path.name}",
         weights_sha256=sha256 or weights_sha256(module),
         trained=True,
     )
     return LoadedModel(entry, spec, module)
+
+
+def _source(weights: WeightsSource | ShippedWeights) -> str:
+    if isinstance(weights, ShippedWeights):
+        return f"edgedepth's own: {weights.file}"
+    return f"{weights.repo}@{weights.revision}: {weights.file}"
 
 
 def _file_sha256(path: Path) -> str | None:

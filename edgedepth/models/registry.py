@@ -8,7 +8,7 @@ from typing import Literal
 from edgedepth.core.errors import OptionError
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "ModelEntry", "WeightsSource", "model_entry"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "ModelEntry", "ShippedWeights", "WeightsSource", "model_entry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,21 @@ class WeightsSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedWeights:
+    """A checkpoint in this package.
+
+    Args:
+        file: its path from this folder.
+        sha256: hex digest of it.
+        size: bytes.
+    """
+
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """One row of `edgedepth models`.
 
@@ -44,7 +59,8 @@ class ModelEntry:
         kind: what its output means.
         config: its sizes.
         parameters: how many weights it has.
-        weights: where they are published; None: the model has no trained weights yet.
+        weights: where they are.
+        demonstration: made to try the tools, not to be relied on: chosen only with a warning.
         licence: of the weights.
         note: what a user has to know before choosing it.
     """
@@ -54,9 +70,10 @@ class ModelEntry:
     kind: Literal["metric"]
     config: DepthProConfig
     parameters: int
-    weights: WeightsSource | None
+    weights: WeightsSource | ShippedWeights
     licence: str
     note: str
+    demonstration: bool = False
 
 
 DEFAULT_MODEL = "depth-pro"
@@ -89,9 +106,14 @@ MODELS: dict[str, ModelEntry] = {
             kind="metric",
             config=DEPTH_PRO_MINI,
             parameters=9_197_086,
-            weights=None,
+            weights=ShippedWeights(
+                file="shipped/depth_pro_mini/model.safetensors",
+                sha256="189cdf58d39a97f2f3c5dc6b0414658ec41bd428ac3ef8b76da175b1aa21e67f",
+                size=18_432_764,
+            ),
             licence="Apache-2.0",
-            note="UNTRAINED: the same topology, small, on seeded random weights; for trying the tools, not for depth",
+            note="DEMONSTRATION: the same topology, small, trained on procedural scenes alone; not for a robot",
+            demonstration=True,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Which weights a model gets: the caller's file, else the downloaded one, else a download."""
+"""Which weights a model gets: the caller's file, else the shipped or downloaded one, else a download."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Literal
 from edgedepth.core.errors import OptionError, WeightsError
 from edgedepth.core.store import weights_folder
 from edgedepth.models.download import download_file, partial_path
-from edgedepth.models.registry import ModelEntry, WeightsSource
+from edgedepth.models.registry import ModelEntry, ShippedWeights, WeightsSource
 
-__all__ = ["WeightsState", "cached_path", "find_weights", "random_seed", "weights_state"]
+__all__ = ["WeightsState", "cached_path", "find_weights", "random_seed", "shipped_path", "weights_state"]
 
-WeightsState = Literal["here", "partial", "damaged", "not here", "untrained"]
+WeightsState = Literal["here", "partial", "damaged", "not here", "in the package"]
 
 _RANDOM = "random:"
 _MAX_SEED = 2**63 - 1
@@ -45,11 +45,8 @@ def find_weights(
     if weights is not None:
         return _existing(Path(weights).expanduser())
     source = entry.weights
-    if source is None:
-        raise WeightsError(
-            f"{entry.name} has no trained weights yet",
-            remedy="--weights PATH takes a checkpoint of yours, --weights random:0 takes random ones",
-        )
+    if isinstance(source, ShippedWeights):
+        return shipped_path(source)
     target, state = cached_path(entry.name, source), weights_state(entry)
     if state == "here":
         return target
@@ -65,8 +62,8 @@ def find_weights(
 
 def weights_state(entry: ModelEntry) -> WeightsState:
     """Whether a model's published weights are on this disk. Asks neither the network nor the files' content."""
-    if entry.weights is None:
-        return "untrained"
+    if isinstance(entry.weights, ShippedWeights):
+        return "in the package"
     target = cached_path(entry.name, entry.weights)
     if target.is_file():
         return "here" if target.stat().st_size == entry.weights.size else "damaged"
@@ -78,17 +75,26 @@ def cached_path(name: str, source: WeightsSource) -> Path:
     return weights_folder() / name / source.sha256[:12] / source.file
 
 
-def random_seed(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> int | None:
+def shipped_path(source: ShippedWeights) -> Path:
+    """Where a checkpoint of this package lies.
+
+    Raises:
+        WeightsError: it is not there: the package was not installed whole.
+    """
+    path = Path(__file__).parent / source.file
+    if not path.is_file():
+        raise WeightsError(f"{path} is not there: the installed package is not whole", remedy="install edgedepth again")
+    return path
+
+
+def random_seed(weights: str | os.PathLike[str] | None) -> int | None:
     """The seed of random weights, or None where a file is meant.
 
-    "random:SEED" asks for them, for any model, to try the toolchain without a checkpoint. A model that has no
-    trained weights gets seed 0 unasked.
+    "random:SEED" asks for them, for any model, to try the toolchain without a checkpoint.
 
     Raises:
         OptionError: "random:" with something else than an integer from 0 to 2^63 - 1.
     """
-    if weights is None:
-        return 0 if entry.weights is None else None
     if not isinstance(weights, str) or not weights.startswith(_RANDOM):
         return None
     digits = weights.removeprefix(_RANDOM)
@@ -109,5 +115,5 @@ def _existing(path: Path) -> Path:
 def _remedy(source: WeightsSource) -> str:
     return (
         f"bring {source.file} here by other means and pass --weights PATH (its licence: {source.licence_url}); "
-        "--model depth-pro-mini works offline, untrained"
+        "--model depth-pro-mini, a demonstration, works offline"
     )

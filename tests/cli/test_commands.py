@@ -28,13 +28,16 @@ def test_export_into_the_store_then_everything_finds_it(cli: Cli, photos: Path, 
     found = cli("infer", photos / "one.png", "--backend", "onnx", "--out", tmp_path)
     assert found.code == 0
     assert f"using the newest fitting bundle of the store: {path}" in found.err
-    assert "UNTRAINED" in found.err
+    assert "no model was named, and the newest bundle is depth-pro-mini: DEMONSTRATION" in found.err
+    named = cli("infer", photos / "one.png", "--model", "depth-pro-mini", "--out", tmp_path)
+    assert named.code == 0
+    assert "no model was named" not in named.err
 
 
 def test_inspect_shows_the_manifest(cli: Cli, mini_bundle: Path) -> None:
     shown = cli("inspect", mini_bundle)
     assert shown.code == 0
-    assert "depth-pro-mini, 10,096,762 parameters, UNTRAINED" in shown.out
+    assert "depth-pro-mini, 9,197,086 parameters, UNTRAINED" in shown.out
     assert "onnx, fp32, layout staged, tile batch 5" in shown.out
     stages = [line.split()[0] for line in shown.out.splitlines() if ".onnx" in line]
     assert stages == ["patch_encoder", "image_encoder", "decoder", "fov"]
@@ -105,7 +108,6 @@ def test_a_changed_weight_is_refused_before_it_serves(
         (("--target", "tflite"), "there is no target 'tflite'"),
         (("--target", "tensorrt", "--fp16"), "export to tensorrt is not built yet"),
         (("--target", "trt"), "export to tensorrt is not built yet"),
-        (("--target", "openvino"), "export to openvino is not built yet"),
         (("--target", "coreml"), "export to coreml is not built yet"),
         (("--int8",), "int8 is not built yet"),
         (("--calib", "set"), "--calib goes with --int8"),
@@ -163,9 +165,9 @@ def test_models_tells_what_is_here(cli: Cli) -> None:
     shown = cli("models")
     assert shown.code == 0
     assert "depth-pro       952.0 M     1536²  not here" in shown.out
-    assert "UNTRAINED" in shown.out
+    assert "DEMONSTRATION" in shown.out
     mini = cli("models", "--json").json["models"][1]
-    assert (mini["name"], mini["state"], mini["tiles"]) == ("depth-pro-mini", "untrained", 35)
+    assert (mini["name"], mini["state"], mini["tiles"]) == ("depth-pro-mini", "in the package", 35)
 
 
 def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
@@ -175,7 +177,7 @@ def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
     assert targets["onnx"]["runs"]
     assert targets["onnx"]["exports"]
     assert "cpu" in targets["onnx"]["devices"]
-    for planned in ("tensorrt", "openvino", "coreml"):
+    for planned in ("tensorrt", "coreml"):
         assert not targets[planned]["runs"]
         assert "not built yet" in targets[planned]["reason"]
 
@@ -184,8 +186,10 @@ def test_the_demo_leaves_pictures(cli: Cli, tmp_path: Path) -> None:
     done = cli("demo", "--out", tmp_path / "demo", "--json")
     assert done.code == 0
     assert done.json["verify"]["passed"]
-    assert len(done.json["pictures"]) == 3
-    assert all(Path(picture).stat().st_size > 10_000 for picture in done.json["pictures"])
+    assert len(done.json["pictures"]) == 4
+    for picture in (*done.json["pictures"], tmp_path / "demo" / "overview.jpg"):
+        assert Path(picture).stat().st_size > 10_000
+    assert "UNTRAINED" not in done.err
 
 
 def test_every_command_takes_json_and_has_help(cli: Cli) -> None:

@@ -205,7 +205,7 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
-    rooms = make_rooms(folder / "rooms", 5)
+    rooms = make_rooms(folder / "rooms", 10)
     with EdgeDepth(mini_bundle, color="rgb", self_test="never") as model:
         report = evaluate(model, open_dataset(rooms), out=folder / "eval", place=str(rooms), gallery=0)
     return Whole(rooms, json.loads(json.dumps(report.to_dict())), (folder / "eval" / SCORES).read_bytes())
@@ -219,7 +219,7 @@ def test_an_ended_run_keeps_its_scores_and_goes_on(
     number = signal.Signals[name]
     out = tmp_path / "eval"
     words = ["eval", str(whole.rooms), "--bundle", str(mini_bundle), "--gallery", "0", "--out", str(out), "--json"]
-    code, told = run_until(words, "[3/5] room3", lambda process: process.send_signal(number))
+    code, told = run_until(words, "[3/10] room3", lambda process: process.send_signal(number))
     assert not (out / "report.json").exists()
     assert (out / SCORES).read_bytes().count(b'"score"') >= 3
     command = [*words, "--resume"]

@@ -10,6 +10,8 @@ The toy stage has two inputs whose roles differ, so that swapped names show, and
 
 from __future__ import annotations
 
+import functools
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,8 +26,10 @@ from onnx import TensorProto, helper
 from edgedepth.core.errors import StageError
 from edgedepth.core.session import Session
 from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.exporters.to_openvino_stage import onnx_to_ir
 from edgedepth.programs.fake_session import FakeSession
 from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.openvino_session import OpenVinoSession
 from edgedepth.runtimes.ort_session import OrtSession
 from edgedepth.runtimes.torch_session import TorchSession
 
@@ -78,6 +82,21 @@ def open_onnx(stage: StageSpec, folder: Path) -> Session:
     return OrtSession(path, stage, SessionOptions(device="cpu", threads=1))
 
 
+@functools.cache
+def toy_ir(stage: StageSpec) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        source, path = Path(folder, "toy.onnx"), Path(folder, "toy.xml")
+        onnx.save(toy_onnx(stage), str(source))
+        onnx_to_ir(source, path, stage, precision="fp32", about={}, fp32_weights=frozenset())
+        return {file.name: file.read_bytes() for file in (path, path.with_suffix(".bin"))}
+
+
+def open_openvino(stage: StageSpec, folder: Path) -> Session:
+    for name, data in toy_ir(stage).items():
+        folder.joinpath(name).write_bytes(data)
+    return OpenVinoSession(folder / "toy.xml", stage, SessionOptions(device="cpu", threads=1))
+
+
 def open_fake(stage: StageSpec, folder: Path) -> Session:
     return FakeSession(stage, lambda _, feeds: toy_numpy(feeds))
 
@@ -85,6 +104,7 @@ def open_fake(stage: StageSpec, folder: Path) -> Session:
 BACKENDS: dict[str, Callable[[StageSpec, Path], Session]] = {
     "torch": open_torch,
     "onnx": open_onnx,
+    "openvino": open_openvino,
     "fake": open_fake,
 }
 

@@ -70,6 +70,9 @@ def test_the_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
     for folder, package in MAPPED.items():
         expected |= {f"{package}/{p.relative_to(ROOT / folder).as_posix()}" for p in (ROOT / folder).rglob("*.py")}
     expected.add("edgedepth/py.typed")
+    shipped = (ROOT / "edgedepth" / "models" / "shipped").rglob("*.*")
+    expected |= {path.relative_to(ROOT).as_posix() for path in shipped}
+    assert "edgedepth/models/shipped/depth_pro_mini/model.safetensors" in expected
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
 

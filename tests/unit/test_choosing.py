@@ -63,7 +63,7 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"
 def test_none_takes_the_newest_of_that_backend_and_logs_which(caplog: pytest.LogCaptureFixture) -> None:
     store("depth-pro", "onnx", "fp32", OLD)
     newest = store("depth-pro-mini", "onnx", "fp16", NEW)
-    store("depth-pro", "openvino", "fp32", "2026-12-01T00:00:00Z")
+    store("depth-pro", "coreml", "fp32", "2026-12-01T00:00:00Z")
     with caplog.at_level(logging.INFO, logger="edgedepth"):
         assert choose_bundle(None, "onnx", None).path == newest
     assert str(newest) in caplog.text
@@ -84,7 +84,11 @@ def test_model_and_precision_narrow_the_choice() -> None:
         (None, "auto", None, "edgedepth export --model depth-pro --target onnx --fp32"),
         ("depth-pro-mini", "onnx", "fp16", "edgedepth export --model depth-pro-mini --target onnx --fp16"),
         (None, "trt", None, "edgedepth export --model depth-pro --target tensorrt --fp16"),
+        (None, "coreml", None, "edgedepth export --model depth-pro --target coreml --fp32"),
         (None, "openvino", None, "edgedepth export --model depth-pro --target openvino --fp32"),
+        (None, "openvino", "bf16", "edgedepth export --model depth-pro --target openvino --bf16"),
+        (None, "auto", "bf16", "edgedepth export --model depth-pro --target openvino --bf16"),
+        (None, "onnx", "bf16", "edgedepth export --model depth-pro --target onnx --fp32"),
     ],
 )
 def test_nothing_fitting_names_the_export_command(
@@ -93,7 +97,7 @@ def test_nothing_fitting_names_the_export_command(
     with pytest.raises(BundleNotFoundError) as caught:
         choose_bundle(model, backend, precision)
     assert caught.value.remedy == command
-    assert ("not built yet" in caught.value.problem) == (backend in ("trt", "openvino"))
+    assert ("not built yet" in caught.value.problem) == (backend in ("trt", "coreml"))
 
 
 def test_another_model_is_never_taken_instead() -> None:

@@ -47,9 +47,29 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_the_mini_is_untrained_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_mini_is_a_demonstration_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="edgedepth"):
         model = load_model("depth-pro-mini")
+    assert "depth-pro-mini is a demonstration" in caplog.text
+    assert model.spec.trained
+    assert model.spec.weights_sha256 == model.entry.weights.sha256
+    assert model.spec.licence == "Apache-2.0"
+    assert model.spec.source.startswith("edgedepth's own")
+
+
+def test_a_damaged_package_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = model_entry("depth-pro-mini")
+    assert isinstance(entry.weights, registry.ShippedWeights)
+    other = dataclasses.replace(entry, weights=dataclasses.replace(entry.weights, sha256="0" * 64))
+    monkeypatch.setitem(registry.MODELS, entry.name, other)
+    with pytest.raises(WeightsError, match="is damaged") as caught:
+        load_model("depth-pro-mini")
+    assert "install edgedepth again" in caught.value.remedy
+
+
+def test_random_weights_are_untrained_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="edgedepth"):
+        model = load_model("depth-pro-mini", "random:0")
     assert "depth-pro-mini is untrained" in caplog.text
     assert not model.spec.trained
     assert model.spec.source == "random:0"

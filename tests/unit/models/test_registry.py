@@ -9,7 +9,7 @@ import torch
 
 from edgedepth.core.errors import OptionError
 from edgedepth.models.depth_pro import DepthPro
-from edgedepth.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, model_entry
+from edgedepth.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, WeightsSource, model_entry
 
 
 @pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
@@ -26,14 +26,20 @@ def test_sizes() -> None:
 
 @pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
 def test_published_weights_are_pinned(entry: ModelEntry) -> None:
-    if entry.weights is None:
-        assert "UNTRAINED" in entry.note
-        return
-    assert re.fullmatch(r"[0-9a-f]{40}", entry.weights.revision)
     assert re.fullmatch(r"[0-9a-f]{64}", entry.weights.sha256)
-    assert entry.weights.licence_url.startswith("https://")
+    if isinstance(entry.weights, WeightsSource):
+        assert re.fullmatch(r"[0-9a-f]{40}", entry.weights.revision)
+        assert entry.weights.licence_url.startswith("https://")
     # fp16 weights and little else: the size and the number of parameters must fit each other
     assert 2 * entry.parameters < entry.weights.size < 2.01 * entry.parameters
+
+
+def test_what_ships_is_small_and_says_that_it_is_a_demonstration() -> None:
+    mini = model_entry("depth-pro-mini")
+    assert mini.weights.size <= 25_000_000
+    assert mini.demonstration
+    assert "DEMONSTRATION" in mini.note
+    assert not model_entry("depth-pro").demonstration
 
 
 def test_names() -> None:

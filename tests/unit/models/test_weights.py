@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedepth.core.errors import DownloadError, OptionError, WeightsError
-from edgedepth.models.registry import MODELS, ModelEntry, model_entry
-from edgedepth.models.weights import cached_path, find_weights, random_seed, weights_state
+from edgedepth.core.hashing import sha256_file
+from edgedepth.models.registry import ModelEntry, ShippedWeights, model_entry
+from edgedepth.models.weights import cached_path, find_weights, random_seed, shipped_path, weights_state
 
 
 @pytest.fixture(autouse=True)
@@ -113,30 +114,42 @@ def test_downloading_switched_off(entry: ModelEntry) -> None:
     assert "--weights PATH" in caught.value.remedy
 
 
-def test_a_model_without_trained_weights(tmp_path: Path) -> None:
+def test_shipped_weights_are_in_the_package_and_ask_nobody(store: Path) -> None:
     mini = model_entry("depth-pro-mini")
-    assert weights_state(mini) == "untrained"
-    with pytest.raises(WeightsError, match="no trained weights"):
-        find(mini)
+    assert isinstance(mini.weights, ShippedWeights)
+    assert weights_state(mini) == "in the package"
+    path = find(mini, download=False)
+    assert path == shipped_path(mini.weights)
+    assert path.stat().st_size == mini.weights.size
+    assert sha256_file(path) == mini.weights.sha256
+    assert not store.exists()
 
 
-def test_a_seed_is_asked_for_or_stands_in_for_what_is_not_published() -> None:
-    assert random_seed(MODELS["depth-pro"], None) is None
-    assert random_seed(MODELS["depth-pro-mini"], None) == 0
-    assert random_seed(MODELS["depth-pro"], "random:7") == 7
-    assert random_seed(MODELS["depth-pro-mini"], "some.pt") is None
-    assert random_seed(MODELS["depth-pro"], Path("random:7")) is None
+def test_a_package_that_was_not_installed_whole() -> None:
+    entry = dataclasses.replace(
+        model_entry("depth-pro-mini"), weights=ShippedWeights(file="shipped/nothing.safetensors", sha256="0", size=1)
+    )
+    with pytest.raises(WeightsError, match="not whole") as caught:
+        find(entry)
+    assert "install edgedepth again" in caught.value.remedy
+
+
+def test_random_weights_are_asked_for() -> None:
+    assert random_seed(None) is None
+    assert random_seed("random:7") == 7
+    assert random_seed("some.pt") is None
+    assert random_seed(Path("random:7")) is None
 
 
 @given(st.integers(min_value=0, max_value=2**63 - 1))
 def test_every_seed_that_torch_takes(seed: int) -> None:
-    assert random_seed(MODELS["depth-pro"], f"random:{seed}") == seed
+    assert random_seed(f"random:{seed}") == seed
 
 
 @pytest.mark.parametrize("bad", ["", "x", "-1", "1.5", " 1", "1_000", "٣", str(2**63), "9" * 5000])
 def test_a_bad_seed(bad: str) -> None:
     with pytest.raises(OptionError, match="integer from 0") as caught:
-        random_seed(MODELS["depth-pro"], f"random:{bad}")
+        random_seed(f"random:{bad}")
     assert "random:0" in caught.value.remedy
 
 

@@ -1,0 +1,164 @@
+"""What every export does whatever its target: options looked at, one artefact a stage, golden frame, manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, get_args
+
+from edgedepth.core.bundle import Bundle, BundleWriter, open_bundle, write_bundle
+from edgedepth.core.environment import versions_of
+from edgedepth.core.manifest import SCHEMA_VERSION, Artefact, Manifest
+from edgedepth.core.progress import Progress
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec, TensorSpec
+from edgedepth.core.targets import PRECISIONS
+from edgedepth.exporters.base import ExportOptions, Support
+from edgedepth.models.depth_pro_config import DEPTH_PRO, depth_pro_tiling, whole_stage
+from edgedepth.models.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Recipe", "WriteStage", "check_options", "export_stages"]
+
+WriteStage = Callable[["nn.Module", StageSpec, Path], None]
+"""Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
+
+_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What differs from target to target.
+
+    Args:
+        target: what the bundle is for.
+        suffix: of the file that a runtime opens, ".onnx".
+        write_stage: writes one stage.
+        toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
+    """
+
+    target: str
+    suffix: str
+    write_stage: WriteStage
+    toolchain: dict[str, str]
+
+
+def check_options(options: ExportOptions, target: str) -> Support:
+    """Whether the options that mean the same to every target can be met; Exporter.check adds the target's own."""
+    tiles = depth_pro_tiling(DEPTH_PRO).count
+    precisions = PRECISIONS[target]
+    chosen_batch = options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH
+    objections = (
+        (
+            options.precision not in precisions,
+            f"{_NAMES[target]} at {options.precision} is not built yet; this version exports {_listed(precisions)}",
+            f"use {' or '.join((*(f'--{precision}' for precision in precisions), *_targets_with(options.precision)))}",
+        ),
+        (
+            options.layout not in get_args(Layout),
+            f"there is no layout {options.layout!r}",
+            f"use --layout {' or '.join(get_args(Layout))}",
+        ),
+        (
+            not _is_count(options.tile_batch) or not 1 <= options.tile_batch <= tiles,
+            f"tile batch {options.tile_batch!r} is not a whole number from 1 to {tiles}, the tiles of a frame",
+            "use --tile-batch 5, which divides them evenly",
+        ),
+        (
+            options.layout == "single" and chosen_batch,
+            "a single graph cuts its own tiles, all in one batch: there is no tile batch to choose or leave open",
+            "use --layout staged with --tile-batch and --dynamic-batch, or leave them out",
+        ),
+        (
+            options.dynamic_batch and options.tile_batch != DEFAULT_TILE_BATCH,
+            f"tile batch {options.tile_batch} and a dynamic batch exclude each other",
+            "leave --tile-batch out and choose it when running, or leave --dynamic-batch out",
+        ),
+    )
+    for objects, reason, remedy in objections:
+        if objects:
+            return Support(ok=False, reason=reason, remedy=remedy)
+    return Support(ok=True)
+
+
+def export_stages(
+    source: LoadedModel, options: ExportOptions, out: Path, recipe: Recipe, *, progress: Progress
+) -> Bundle:
+    """Write a bundle, atomically: Exporter.export once options and toolchain are known to be there."""
+    with write_bundle(out) as writer:
+        manifest = _write(writer, source, options, recipe, progress)
+        writer.finish(manifest)
+    steps = len(manifest.model.stages) + 2
+    progress("exported", steps, steps)
+    return open_bundle(out, check_hashes=False)
+
+
+def _write(
+    writer: BundleWriter,
+    source: LoadedModel,
+    options: ExportOptions,
+    recipe: Recipe,
+    progress: Progress,
+) -> Manifest:
+    """Everything but the manifest itself."""
+    from edgedepth.exporters.golden import write_golden
+    from edgedepth.models.depth_pro_stages import stage_modules
+
+    model = _exported_model(source, options)
+    steps = len(model.stages) + 2
+    modules = stage_modules(source.module)
+    artefacts = {}
+    for number, declared in enumerate(model.stages):
+        progress(f"stage {declared.name}", number, steps)
+        stage = declared if options.dynamic_batch else _with_fixed_batch(declared, options.tile_batch)
+        path = writer.stage_folder(stage.name) / f"{stage.name}{recipe.suffix}"
+        recipe.write_stage(modules[stage.name], stage, path)
+        artefacts[stage.name] = Artefact(stage=stage, path=path.relative_to(writer.folder).as_posix())
+    progress("golden frame", steps - 2, steps)
+    golden = write_golden(source, writer.folder, tile_batch=options.tile_batch, precision=options.precision)
+    progress("hashing", steps - 1, steps)
+    fixed = options.layout == "staged" and not options.dynamic_batch
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        model=model,
+        target=recipe.target,
+        precision=options.precision,
+        layout=options.layout,
+        tile_batch=options.tile_batch if fixed else None,
+        artefacts=artefacts,
+        golden=golden,
+        files=writer.file_entries(),
+        toolchain=recipe.toolchain | versions_of(("edgedepth", "numpy")) | {"python": python_version()},
+        created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def _exported_model(source: LoadedModel, options: ExportOptions) -> ModelSpec:
+    """The model as the bundle holds it: in its stages, or as one."""
+    if options.layout == "single":
+        return replace(source.spec, stages=(whole_stage(source.entry.config),))
+    return source.spec
+
+
+def _with_fixed_batch(stage: StageSpec, tile_batch: int) -> StageSpec:
+    def fixed(tensor: TensorSpec) -> TensorSpec:
+        shape = tuple(tile_batch if isinstance(size, str) else size for size in tensor.shape)
+        return replace(tensor, shape=shape)
+
+    return replace(stage, inputs=tuple(map(fixed, stage.inputs)), outputs=tuple(map(fixed, stage.outputs)))
+
+
+def _targets_with(precision: str) -> tuple[str, ...]:
+    return tuple(f"--target {target}" for target, precisions in PRECISIONS.items() if precision in precisions)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
