@@ -8,7 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,9 +180,21 @@ def test_a_mistake_is_one_line_and_its_cure(
 # --- a process that ends early
 
 
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Processes started in here hear Ctrl-C: a shell's background job ignores it, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run_until(command: list[str], line: str, end: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
     """Start the program, end it once it has told a line, and give back its exit code and all that it told."""
-    with subprocess.Popen([sys.executable, "-m", "edgedepth", *command], stderr=subprocess.PIPE, text=True) as process:
+    with hearing_ctrl_c():
+        process = subprocess.Popen([sys.executable, "-m", "edgedepth", *command], stderr=subprocess.PIPE, text=True)
+    with process:
         assert process.stderr is not None
         told = []
         for read in process.stderr:
