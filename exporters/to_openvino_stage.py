@@ -148,10 +148,19 @@ def _check_range(model: Any) -> None:
 
 
 def fp32_weights_of(module: nn.Module) -> frozenset[str]:
-    """The weights of the layers that decide metres and degrees, by their names in the ONNX file."""
-    from edgedepth.models.precision import Fp32Conv2d
+    """The weights of the convolutions that stay fp32, by their names in the ONNX file.
 
-    return frozenset(f"{name}.weight" for name, child in module.named_modules() if isinstance(child, Fp32Conv2d))
+    The last of each head, which decides metres and degrees, and the patch embeddings: in bf16 they would round the
+    picture itself to 8 bits. On the trained mini at bf16, fp32 there brings the patch encoder's largest error from
+    9.5e-2 to 3.8e-2 and the image encoder's mean error from 8.6e-3 to 4.4e-3, and saves two reorders in each.
+    LayerNorm and the residual sums in fp32 were tried too: less error in the features, none less in the depth.
+    """
+    from edgedepth.models.precision import Fp32Conv2d
+    from edgedepth.models.vit import PatchEmbed
+
+    kept = [name for name, child in module.named_modules() if isinstance(child, Fp32Conv2d)]
+    kept += [f"{name}.proj" for name, child in module.named_modules() if isinstance(child, PatchEmbed)]
+    return frozenset(f"{name}.weight" for name in kept)
 
 
 def _weight_of(op: Any) -> str | None:

@@ -55,10 +55,10 @@ class TestBundle:
         assert b".py" not in text
         assert str(single.path.parent).encode() not in text
 
-    def test_the_heads_are_marked_to_stay_fp32(self, single: Bundle) -> None:
+    def test_what_decides_metres_and_what_sees_the_picture_is_marked_to_stay_fp32(self, single: Bundle) -> None:
         layers = ElementTree.parse(single.path / "whole" / "whole.xml").findall("layers/layer")
         marked = [layer.get("type") for layer in layers if layer.find("rt_info/attribute[@name='precise']") is not None]
-        assert marked == ["Convolution"] * 2  # depth's and the field of view's
+        assert marked == ["Convolution"] * 5  # depth's and the field of view's last, and three patch embeddings
 
 
 def test_verify_passes(cli: Cli, single: Bundle, photos: Path) -> None:

@@ -126,7 +126,9 @@ def test_attention_is_fused(bundle: Bundle, mini: LoadedModel) -> None:
 
 
 @pytest.mark.skipif(not BF16, reason="OpenVINO has no bf16 on this processor")
-def test_the_last_arithmetic_stays_fp32_at_bf16(mini_openvino: Callable[[Precision], Path]) -> None:
+def test_the_first_and_the_last_convolution_stay_fp32_at_bf16(mini_openvino: Callable[[Precision], Path]) -> None:
     """A field of view in bf16 moves in steps of a quarter of a degree."""
     primitives = Executed(open_bundle(mini_openvino("bf16")), "fov").primitives
-    assert [name.rpartition("_")[2] for name in primitives] == ["bf16"] * 4 + ["f32"]
+    computed_in = [name.rpartition("_")[2] for name in primitives]
+    assert computed_in[-1] == "f32"
+    assert Counter(computed_in) == {"bf16": 3, "f32": 2}  # and the patch embedding, which sees the picture
