@@ -49,7 +49,9 @@ class Tolerance:
 #   bf16    2.7e-3    1.7e-2    7e-2      7.2e-3          4.4e-3     random weights; weights in fp16, arithmetic in bf16
 #   bf16    8.9e-3    2.4e-2    1.3e-1    3.8e-2          4.8e-3     trained weights; 1e-3 and less but for one picture,
 #                                                                    with much that is infinitely far
-# A tile in the wrong place or a swapped input costs more than 1e-2 in abs_rel.
+# What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
+# full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
+# max_rel, which none does: no row may allow more than 5e-2 there.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(
         abs_rel=1e-4,
@@ -71,7 +73,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
     ),
     "bf16": Tolerance(
         abs_rel=2e-2,
-        max_rel=6e-2,
+        max_rel=5e-2,
         fov_deg=4e-1,
         stage_max_rel=1e-1,
         stage_mean_rel=1.5e-2,

@@ -1,0 +1,37 @@
+"""A fault that a wide tolerance could hide, planted into the trained mini: every row of the table must catch it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgedepth import EdgeDepth
+from edgedepth.core.tolerances import TOLERANCES
+from edgedepth.programs import depth_pro
+from edgedepth.sample_photos import sample_photos
+from edgedepth.verify.depth_errors import compare_depth
+
+BOXES = depth_pro.tile_boxes
+
+
+@pytest.mark.parametrize(("scale", "first", "second"), [(1, 0, 1), (1, 11, 12), (1, 12, 17), (2, 3, 4)])
+def test_two_tiles_that_change_places_fail_at_every_precision(
+    monkeypatch: pytest.MonkeyPatch, scale: int, first: int, second: int
+) -> None:
+    def swapped(tiling: Any, level: Any) -> list[Any]:
+        boxes = list(BOXES(tiling, level))
+        if level.scale == scale:
+            one, other = boxes[first], boxes[second]
+            boxes[first] = replace(one, row=other.row, column=other.column)
+            boxes[second] = replace(other, row=one.row, column=one.column)
+        return boxes
+
+    photo = sample_photos()[2].pixels_rgb  # of the three the one that shows it least
+    with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
+        right = model.infer(photo).depth
+    monkeypatch.setattr(depth_pro, "tile_boxes", swapped)
+    with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
+        wrong = model.infer(photo).depth
+    assert compare_depth(wrong, right).max_rel > max(tolerance.max_rel for tolerance in TOLERANCES.values())
