@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgedepth.cli.arguments import add_device
 from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.core.optional import require
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the recipe's scenes and steps, to try it out",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    add_device(parser)
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that render, and threads that draw batches"
     )
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, and tell where the weights are."""
     require("torch", extra="train", purpose="to train")
+    from edgedepth.runtimes.torch_session import torch_device
     from edgedepth.training.curves import plot_curves
     from edgedepth.training.mini_recipe import MINI, train_mini
 
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             args.cache or args.out / "scenes",
             recipe=MINI.shortened(args.effort),
-            device=args.device,
+            device=str(torch_device(args.device)),
             workers=args.workers,
             progress=progress,
             announce=note,

@@ -1,16 +1,57 @@
-"""A training run's curves as a picture."""
+"""A training run's curves: as points, as a file and as a picture."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
 
-__all__ = ["plot_curves"]
+__all__ = ["CurvePoint", "plot_curves", "read_curves", "render_curves"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One logged number.
+
+    Args:
+        phase: that was running.
+        step: of the phase.
+        name: of the loss term or the validation figure.
+        value: of it.
+    """
+
+    phase: str
+    step: int
+    name: str
+    value: float
+
+
+def read_curves(file: Path) -> list[CurvePoint]:
+    """The points of a curves.csv.
+
+    Raises:
+        ValueError, KeyError: it is something else.
+    """
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            CurvePoint(phase=row["phase"], step=int(row["step"]), name=row["name"], value=float(row["value"]))
+            for row in csv.DictReader(lines)
+        ]
+
+
+def render_curves(points: Iterable[CurvePoint]) -> str:
+    """The text of a curves.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("phase", "step", "name", "value"))
+    writer.writerows((point.phase, point.step, point.name, f"{point.value:.6g}") for point in points)
+    return text.getvalue()
 
 
 def plot_curves(curves: Path, picture: Path) -> Path:
@@ -28,9 +69,8 @@ def plot_curves(curves: Path, picture: Path) -> Path:
     from matplotlib.figure import Figure
 
     lines: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    with curves.open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
-            lines[row["phase"]][row["name"]].append((int(row["step"]), float(row["value"])))
+    for point in read_curves(curves):
+        lines[point.phase][point.name].append((point.step, point.value))
     figure = Figure(figsize=(4 * max(1, len(lines)), 6), layout="constrained")
     axes = figure.subplots(2, max(1, len(lines)), squeeze=False)
     for column, (phase, terms) in enumerate(lines.items()):

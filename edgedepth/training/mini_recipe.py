@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Recipe:
         large: scenes of the model's input size.
         small: more scenes, of low resolution.
         held_out: looked at while training, so these are not the evaluation's scenes either.
-        phases: one for each of PHASES.
+        phases: those of PHASES, in that order.
         encoder_share: of the learning rate for the pretrained transformers in the two stages.
         seed: of the initial weights.
     """
@@ -50,7 +50,7 @@ class Recipe:
     large: CacheSettings
     small: CacheSettings
     held_out: CacheSettings
-    phases: tuple[PhaseSettings, PhaseSettings, PhaseSettings, PhaseSettings]
+    phases: tuple[PhaseSettings, ...]
     encoder_share: float = 0.3
     seed: int = 0
 
@@ -66,20 +66,12 @@ class Recipe:
         def share(number: int) -> int:
             return max(1, round(number * effort))
 
-        def fewer(cache: CacheSettings) -> CacheSettings:
-            return CacheSettings(first_seed=cache.first_seed, count=share(cache.count), side=cache.side)
-
-        tiles, one, two, fov = (
-            PhaseSettings(**{**asdict(phase), "steps": share(phase.steps)}) for phase in self.phases
-        )
-        return Recipe(
-            model=self.model,
-            large=fewer(self.large),
-            small=fewer(self.small),
-            held_out=fewer(self.held_out),
-            phases=(tiles, one, two, fov),
-            encoder_share=self.encoder_share,
-            seed=self.seed,
+        return replace(
+            self,
+            large=replace(self.large, count=share(self.large.count)),
+            small=replace(self.small, count=share(self.small.count)),
+            held_out=replace(self.held_out, count=share(self.held_out.count)),
+            phases=tuple(replace(phase, steps=share(phase.steps)) for phase in self.phases),
         )
 
 
@@ -114,7 +106,7 @@ def train_mini(
         out: folder of the run.
         cache: folder of the rendered scenes.
         recipe: how.
-        device: "cpu" or "cuda".
+        device: as torch names it; "cpu", "cuda:0".
         workers: processes that render, and threads that draw batches.
         progress: is told the steps.
         announce: is told the phases.
@@ -123,9 +115,11 @@ def train_mini(
         The trained weights as they are shipped: fp16 safetensors, in `out`.
 
     Raises:
-        TrainingError: a folder of another run or of other scenes, or a loss that is not finite.
+        TrainingError: no worker, a folder of another run or of other scenes, or a loss that is not finite.
         OutputError: a full disk.
     """
+    if workers < 1:
+        raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
     folder = RunFolder(out, {"recipe": asdict(recipe)})
     scenes = _Scenes(
         large=build_scene_cache(cache / "large", recipe.large, workers=workers, announce=announce),
@@ -137,7 +131,7 @@ def train_mini(
             announce(f"{phase.name}: done before")
             continue
         before = folder.load_weights(recipe.phases[index - 1].name) if index else None
-        task = _TASKS[PHASES[index]](recipe, scenes, before)
+        task = _TASKS[phase.name](recipe, scenes, before)
         announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
         run_phase(task, phase, folder, device=torch.device(device), drawers=workers, progress=progress)
     trained = folder.load_weights(recipe.phases[-1].name)

@@ -14,8 +14,8 @@ _FLOOR = 0.005
 def log_loss(predicted: Tensor, true: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute difference of log(canonical inverse depth + 0.005 / m).
 
-    MAE on inverse depth hardly sees the far half of a room, and a training of hours instead of weeks then leaves
-    it noisy. This term weighs relative errors alike at all distances.
+    An error of 10 % at 10 m weighs a tenth of one at 1 m in MAE on inverse depth. This term weighs relative errors
+    alike at all distances, up to the floor.
 
     Args:
         predicted: canonical inverse depth >= 0, (N, 1, H, W).

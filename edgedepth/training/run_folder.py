@@ -6,11 +6,9 @@ checkpoint and nothing else.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +18,9 @@ from torch import Tensor
 from edgedepth.core.errors import OutputError, TrainingError
 from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
+from edgedepth.training.curves import CurvePoint, read_curves, render_curves
 
-__all__ = ["CurvePoint", "RunFolder"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """One logged number.
-
-    Args:
-        phase: that was running.
-        step: of the phase.
-        name: of the loss term or the validation figure.
-        value: of it.
-    """
-
-    phase: str
-    step: int
-    name: str
-    value: float
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -74,14 +56,19 @@ class RunFolder:
                 )
             write_file(file, json.dumps(wanted, indent=2).encode())
             return
-        held = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            self._curves = read_curves(self._curves_file) if self._curves_file.exists() else []
+        except (ValueError, KeyError) as problem:
+            raise TrainingError(
+                f"{self.path} is a damaged training run: {problem}", remedy="name another folder with --out"
+            ) from problem
         if held != wanted:
             differing = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
             raise TrainingError(
                 f"{self.path} holds a run of other settings: {', '.join(differing)} differ",
                 remedy="name another folder with --out, or give that run's options to go on with it",
             )
-        self._curves = self._read_curves()
 
     def weights_file(self, phase: str) -> Path:
         """Where a finished phase's weights are."""
@@ -150,18 +137,8 @@ class RunFolder:
         return tuple(self._curves)
 
     def _write_curves(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("phase", "step", "name", "value"))
-        writer.writerows((p.phase, p.step, p.name, f"{p.value:.6g}") for p in self._curves)
-        write_file(self.path / "curves.csv", text.getvalue().encode())
+        write_file(self._curves_file, render_curves(self._curves).encode())
 
-    def _read_curves(self) -> list[CurvePoint]:
-        file = self.path / "curves.csv"
-        if not file.exists():
-            return []
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        return [
-            CurvePoint(phase=r["phase"], step=int(r["step"]), name=r["name"], value=float(r["value"])) for r in rows
-        ]
+    @property
+    def _curves_file(self) -> Path:
+        return self.path / "curves.csv"

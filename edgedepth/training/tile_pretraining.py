@@ -7,6 +7,8 @@ depth up to scale and shift). It becomes all three encoders. A tile costs a 35th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,8 +75,7 @@ class TilePretraining(nn.Module):
     def loss(self, views: Batch, tiles: Batch) -> dict[str, Tensor]:
         """The terms, to be summed.
 
-        The logarithmic term and the weights are ours: they make far pixels count, of which a short training
-        would otherwise learn nothing.
+        The logarithmic term and the weights are ours: they let far pixels count as near ones do.
         """
         estimate = self(torch.cat((views.image, tiles.image)), len(views.image))
         canonical, relative = _halved(views.inverse_depth), _halved(tiles.inverse_depth)
@@ -82,13 +83,13 @@ class TilePretraining(nn.Module):
         cut = torch.ones_like(relative, dtype=torch.bool)
         whole = torch.cat((views.inverse_depth, tiles.inverse_depth))
         everywhere = torch.ones_like(whole, dtype=torch.bool)
-        normal = _bounded(normalise(whole, everywhere))
+        normal, normal_cut = _bounded(normalise(whole, everywhere)), _bounded(normalise(relative, cut))
         return {
             "mae": 2 * mae_loss(estimate.canonical, canonical, seen),
             "log": 0.5 * log_loss(estimate.canonical, canonical, seen),
             "mage": 2 * mage_loss(estimate.canonical, canonical, seen, scales=_SCALES),
-            "relative": 0.3 * mae_loss(estimate.relative, _bounded(normalise(relative, cut)), cut)
-            + 0.3 * mage_loss(estimate.relative, _bounded(normalise(relative, cut)), cut, scales=_SCALES),
+            "relative": 0.3 * mae_loss(estimate.relative, normal_cut, cut)
+            + 0.3 * mage_loss(estimate.relative, normal_cut, cut, scales=_SCALES),
             "hooked": torch.stack([0.2 * mae_loss(m, normal, everywhere) for m in estimate.hooked]).sum(),
             "fov": fov_loss(estimate.fov_deg, views.fov_deg) / 300,
         }
@@ -121,6 +122,7 @@ class TilePretraining(nn.Module):
             vit.load_state_dict(state)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TileTargets:
     """What `TilePretraining` estimates.
 
@@ -131,8 +133,10 @@ class TileTargets:
         fov_deg: (views,).
     """
 
-    def __init__(self, *, canonical: Tensor, relative: Tensor, hooked: list[Tensor], fov_deg: Tensor) -> None:
-        self.canonical, self.relative, self.hooked, self.fov_deg = canonical, relative, hooked, fov_deg
+    canonical: Tensor
+    relative: Tensor
+    hooked: list[Tensor]
+    fov_deg: Tensor
 
 
 def _waves(grid: int, width: int) -> Tensor:

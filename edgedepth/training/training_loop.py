@@ -23,7 +23,7 @@ _CLIP_NORM = 1.0
 _AVERAGING = 0.998
 _BETAS = (0.9, 0.98)
 _MUON_SHARE = 3.0
-"""Muon's learning rate over AdamW's, with updates scaled to AdamW's size: the best of 1, 2 and 5 tried."""
+"""Muon's learning rate over AdamW's, with updates scaled to AdamW's size: 2 and 5 learned alike in 200 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,5 +242,6 @@ def _refuse_nonsense(values: Mapping[str, float], phase: str, step: int) -> None
     if bad:
         raise TrainingError(
             f"{phase}, step {step}: {', '.join(bad)} is not finite",
-            remedy="the last checkpoint is kept; go on from it with a lower learning rate in a new --out folder",
+            remedy="give the same command again: it goes on from the last checkpoint. If it comes back, the recipe's "
+            "peak_lr is too high for this machine's arithmetic",
         )

@@ -215,3 +215,21 @@ def test_the_library_leaves_the_root_logger_alone(cli: Cli) -> None:
     cli("models")
     assert logging.getLogger().handlers == before
     assert build_parser().prog == "edgedepth"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "tpu"), "no device 'tpu'"),
+        (("--device", "cuda:9"), "sees"),
+        (("--workers", "0"), "workers is 0"),
+        (("--effort", "2"), "effort is 2"),
+    ],
+)
+def test_a_training_that_can_t_start_is_refused_at_once(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = cli("train", "mini", "--out", tmp_path / "run", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "run").exists()

@@ -46,6 +46,15 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     assert "--out" in caught.value.remedy
 
 
+@pytest.mark.parametrize(("name", "content"), [("settings.json", "{half"), ("curves.csv", "phase,step\ntiles,one\n")])
+def test_a_damaged_run_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    folder = RunFolder(tmp_path / "run", SETTINGS)
+    folder.save_checkpoint("tiles", 1, {})
+    (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(TrainingError, match="damaged training run"):
+        RunFolder(tmp_path / "run", SETTINGS)
+
+
 def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(TrainingError, match="neither empty nor a training run"):
