@@ -18,6 +18,7 @@ from edgedepth.proof import is_proven, prove
 from edgedepth.result import DepthResult
 from edgedepth.runtimes.base import SessionOptions, backend_named
 from edgedepth.sources import Source, open_source
+from edgedepth.tuning import tuned_tile_batch
 
 __all__ = ["EdgeDepth", "SelfTest"]
 
@@ -39,7 +40,8 @@ class EdgeDepth:
         precision: "fp32", "fp16" or "bf16" to choose among the store's bundles; None takes any.
         weights: a checkpoint for backend="torch"; None: the cache, else a download. A bundle holds its own.
         color: order of a frame's channels: "bgr" as OpenCV reads them, or "rgb".
-        tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch. None: the bundle's.
+        tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch; "auto" measures once
+            which is fastest on this device. None: the bundle's.
         resident: "all" keeps every stage in memory; "one" loads them in turn for each frame: slower, and fits
             boards of 8 GB.
         threads: of the arithmetic; None leaves it to the backend.
@@ -60,7 +62,7 @@ class EdgeDepth:
         precision: Precision | None = None,
         weights: str | Path | None = None,
         color: Color = "bgr",
-        tile_batch: int | None = None,
+        tile_batch: int | Literal["auto"] | None = None,
         resident: Resident = "all",
         threads: int | None = None,
         self_test: SelfTest = "first-use",
@@ -77,16 +79,17 @@ class EdgeDepth:
         self.spec: ModelSpec = source.spec
         self.backend = source.backend
         self.bundle: Bundle | None = source.bundle
-        if tile_batch is None:
-            tile_batch = source.tile_batch or DEFAULT_TILE_BATCH
         self._pool = StagePool(source.open_stage, resident=resident)
         try:
-            self._program = open_program(self.spec, self._pool, layout=source.layout, tile_batch=tile_batch)
             # Opened now, so that a missing device or a broken artefact shows here and not in the control loop.
             self.device = self._pool.session(source.first_stage).device
             log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
             if self.bundle is not None and not self.spec.trained:
                 log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
+            if tile_batch == "auto":
+                tile_batch = self._tuned_tile_batch(threads)
+            batch = tile_batch if tile_batch is not None else source.tile_batch or DEFAULT_TILE_BATCH
+            self._program = open_program(self.spec, self._pool, layout=source.layout, tile_batch=batch)
             self._prove(self_test)
         except BaseException:
             self._pool.close()
@@ -140,20 +143,39 @@ class EdgeDepth:
     def _prove(self, self_test: SelfTest) -> None:
         if self.bundle is None or self_test == "never":
             return
-        version = backend_named(self.backend).availability().version
-        runtime = f"{self.backend} {version} {self.device}"
-        if self_test == "always" or not is_proven(self.bundle, runtime):
-            prove(self.bundle, runtime, self._program)
+        if self_test == "always" or not is_proven(self.bundle, self._runtime()):
+            prove(self.bundle, self._runtime(), self._program)
             # The golden frame asks for every stage; a caller who knows the focal length never needs this one.
             self._pool.release("fov")
 
+    def _tuned_tile_batch(self, threads: int | None) -> int:
+        """_check_fit made sure that there are a bundle and tiles."""
+        assert self.bundle is not None
+        assert self.spec.tiling is not None
+        runtime = f"{self._runtime()}, threads {threads}"
+        return tuned_tile_batch(self.bundle, runtime, self._pool.session("patch_encoder"), self.spec.tiling)
 
-def _check_fit(source: Source, tile_batch: int | None, resident: Resident) -> None:
+    def _runtime(self) -> str:
+        """What a finding about this bundle holds for."""
+        return f"{self.backend} {backend_named(self.backend).availability().version} {self.device}"
+
+
+def _check_fit(source: Source, tile_batch: int | Literal["auto"] | None, resident: Resident) -> None:
     """Refuse options that would have no effect."""
     if source.layout == "single" and tile_batch is not None:
         raise OptionError(
             "a bundle of one graph cuts its own tiles, all in one batch; tile_batch has no effect on it",
             remedy="leave tile_batch out, or export with --layout staged",
+        )
+    if tile_batch == "auto" and source.bundle is None:
+        raise OptionError(
+            "tile_batch='auto' remembers what it measured of a bundle; the torch backend runs none",
+            remedy="leave tile_batch out, or run a bundle that was exported with --dynamic-batch",
+        )
+    if tile_batch == "auto" and source.tile_batch is not None:
+        raise OptionError(
+            f"tile_batch='auto' has nothing to choose: this bundle was exported for batches of {source.tile_batch}",
+            remedy="leave tile_batch out, or 'edgedepth export --dynamic-batch' for any size",
         )
     if source.bundle is None and resident == "one":
         raise OptionError(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from pathlib import Path
 
-from edgedepth.core.bundle import MANIFEST, Bundle
-from edgedepth.core.environment import cpu_name
-from edgedepth.core.store import home
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.remembered import recall, remember
 from edgedepth.verify.parity import Predictor
 from edgedepth.verify.selftest import run_self_test
 
 __all__ = ["is_proven", "prove"]
 
 log = logging.getLogger("edgedepth")
+
+_KIND = "proven"
 
 
 def is_proven(bundle: Bundle, runtime: str) -> bool:
@@ -25,7 +23,7 @@ def is_proven(bundle: Bundle, runtime: str) -> bool:
         bundle: to be run.
         runtime: backend, version and device, in words. Any change asks for a new proof.
     """
-    return _marker(bundle, runtime).is_file()
+    return recall(_KIND, bundle, runtime) is not None
 
 
 def prove(bundle: Bundle, runtime: str, predictor: Predictor) -> float:
@@ -40,16 +38,5 @@ def prove(bundle: Bundle, runtime: str, predictor: Predictor) -> float:
     golden = bundle.manifest.golden
     log.info("first use of %s on this device: running its golden frame", bundle.path)
     abs_rel = run_self_test(predictor, golden, bundle.file(golden.path))
-    marker = _marker(bundle, runtime)
-    try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps({"runtime": runtime, "abs_rel": abs_rel}) + "\n", encoding="utf-8")
-    except OSError as error:
-        log.warning("the proof can't be remembered, it will run again next time: %s", error)
+    remember(_KIND, bundle, runtime, {"abs_rel": abs_rel})
     return abs_rel
-
-
-def _marker(bundle: Bundle, runtime: str) -> Path:
-    digest = hashlib.sha256((bundle.path / MANIFEST).read_bytes())
-    digest.update(f"\0{runtime}\0{cpu_name()}".encode())
-    return home() / "proven" / f"{digest.hexdigest()[:32]}.json"

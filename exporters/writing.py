@@ -106,11 +106,11 @@ def _write(
 ) -> Manifest:
     """Everything but the manifest itself."""
     from edgedepth.exporters.golden import write_golden
-    from edgedepth.models.depth_pro_stages import stage_modules
+    from edgedepth.models.depth_pro_folded import exported_modules
 
     model = _exported_model(source, options)
     steps = len(model.stages) + 2
-    modules = stage_modules(source.module)
+    modules = exported_modules(source.module)
     artefacts = {}
     for number, declared in enumerate(model.stages):
         progress(f"stage {declared.name}", number, steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from edgedepth.facade import EdgeDepth
 
@@ -40,13 +41,27 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", help="fp32, fp16 or bf16, to choose among the store's bundles")
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
-    parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")
+    parser.add_argument(
+        "--tile-batch",
+        type=_tile_batch,
+        metavar="N",
+        help="for bundles exported with --dynamic-batch; auto: the fastest on this device, measured once",
+    )
     parser.add_argument(
         "--resident",
         choices=("all", "one"),
         default="all",
         help="one: load the stages in turn; slower, for little memory",
     )
+
+
+def _tile_batch(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of tiles nor auto") from None
 
 
 def open_runner(args: argparse.Namespace) -> EdgeDepth:

@@ -5,6 +5,7 @@ Source: Depth Pro (arXiv 2410.02073), section 3.1 and figure 3; github.com/apple
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +33,13 @@ class _Tile:
 
 @dataclass(frozen=True, slots=True)
 class _TileBuffers:
-    """One micro-batch of tiles and what the patch encoder makes of it: the only ones there are."""
+    """One micro-batch of tiles and what the patch encoder makes of it."""
 
     tiles: Array
     outputs: dict[str, Array]
+
+
+_Batch = list[_Tile]
 
 
 class DepthProProgram(CanonicalProgram):
@@ -73,7 +77,7 @@ class DepthProProgram(CanonicalProgram):
         ]
         self._patch_encoder = spec.stage("patch_encoder")
         self._width = int(self._patch_encoder.outputs[0].shape[-1])  # channels of a feature
-        self._buffers: _TileBuffers | None = None
+        self._buffers: tuple[_TileBuffers, _TileBuffers] | None = None
         self._fused: dict[str, Array] | None = None
 
     def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:
@@ -115,29 +119,49 @@ class DepthProProgram(CanonicalProgram):
         return levels
 
     def _encode_tiles(self, pyramid: list[Array], watch: Stopwatch) -> dict[str, Array]:
-        """Run all tiles, a micro-batch at a time, each straight into the fused maps; (1, side, side, C) by name."""
+        """Run all tiles, a micro-batch at a time, each straight into the fused maps; (1, side, side, C) by name.
+
+        While one micro-batch runs, the one before it is fused and the next one is cut.
+        """
         session = self._pool.session("patch_encoder")
         fixed = self._check_tile_batch(session)
         with watch("tiling"):
-            self._buffers = buffers = self._buffers or self._new_buffers()
+            self._buffers = buffers = self._buffers or (self._new_buffers(), self._new_buffers())
             self._fused = fused = self._fused or self._new_fused()
-        for start in range(0, len(self._tiles), self._tile_batch):
-            batch = self._tiles[start : start + self._tile_batch]
-            count = self._tile_batch if fixed else len(batch)
-            with watch("tiling"):
-                for row, tile in zip(buffers.tiles, batch, strict=False):
-                    np.copyto(row, cut(pyramid[tile.index], tile.box))
-                # An artefact of a fixed batch is fed that many: any tile will do, its features go nowhere.
-                buffers.tiles[len(batch) : count] = buffers.tiles[0]
-            feeds = {"tiles": buffers.tiles[:count]}
-            out = {name: array[:count] for name, array in buffers.outputs.items()}
+        running: tuple[_Batch, Future[dict[str, Array]]] | None = None
+
+        def fuse_next() -> None:
+            assert running is not None
+            batch, future = running
             with watch("patch_encoder"):
-                outputs = run_stage(session, self._patch_encoder, feeds, out)
+                outputs = future.result()
             with watch("tiling"):
                 self._fuse(fused, outputs, batch)
+
+        with ThreadPoolExecutor(1, "edgedepth-tiles") as worker:
+            for number, start in enumerate(range(0, len(self._tiles), self._tile_batch)):
+                batch = self._tiles[start : start + self._tile_batch]
+                with watch("tiling"):
+                    feeds, out = self._cut(pyramid, batch, buffers[number % 2], fixed=fixed)
+                submitted = worker.submit(run_stage, session, self._patch_encoder, feeds, out)
+                if running:
+                    fuse_next()
+                running = batch, submitted
+            fuse_next()
         if self._pool.resident == "one":
             self._buffers = None
         return fused
+
+    def _cut(
+        self, pyramid: list[Array], batch: _Batch, buffers: _TileBuffers, *, fixed: bool
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Copy a micro-batch out of the pyramid: what the patch encoder is fed, and what it writes into."""
+        for row, tile in zip(buffers.tiles, batch, strict=False):
+            np.copyto(row, cut(pyramid[tile.index], tile.box))
+        # An artefact of a fixed batch is fed that many: any tile will do, its features go nowhere.
+        count = self._tile_batch if fixed else len(batch)
+        buffers.tiles[len(batch) : count] = buffers.tiles[0]
+        return {"tiles": buffers.tiles[:count]}, {name: array[:count] for name, array in buffers.outputs.items()}
 
     def _check_tile_batch(self, session: Session) -> bool:
         """Whether the artefact takes a fixed number of tiles; refuses one that isn't tile_batch."""
@@ -165,7 +189,7 @@ class DepthProProgram(CanonicalProgram):
         return {name: np.empty((1, side, side, self._width), np.float32) for name, side in names.items()}
 
     @staticmethod
-    def _fuse(fused: dict[str, Array], outputs: dict[str, Array], batch: list[_Tile]) -> None:
+    def _fuse(fused: dict[str, Array], outputs: dict[str, Array], batch: _Batch) -> None:
         for row, tile in enumerate(batch):
             fuse_tile(fused[f"level{tile.index}"][0], outputs["features"][row], tile.level, tile.box)
             if tile.index == 0:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -167,17 +169,64 @@ class Recording(FakeSession):
         return super().run(feeds, out)
 
 
-def test_one_micro_batch_of_tiles_and_features_exists(staged, rgb):
-    """Every run of the patch encoder reads and writes the same memory: there is no second copy to hold."""
+def test_two_micro_batches_of_tiles_and_features_exist(staged, rgb):
+    """Runs of the patch encoder take turns with two sets of buffers: one is cut and fused while the other runs."""
     stages = Stages(staged)
     stages.new = Recording
     program = DepthProProgram(staged, StagePool(stages), tile_batch=4)
     program.predict(rgb)
     program.predict(rgb)
-    addresses = stages.sessions[0].addresses
+    addresses = [tuple(a) for a in stages.sessions[0].addresses]
     assert len(addresses) == 2 * 9
-    assert len({tuple(a) for a in addresses}) == 1
     assert len(addresses[0]) == 4  # tiles, latent0, latent1, features
+    first, second = addresses[:2]
+    assert not set(first) & set(second)
+    assert addresses == ([first, second] * 5)[:9] * 2
+
+
+class Waiting(FakeSession):
+    """A patch encoder that looks, while it runs, whether the caller goes on meanwhile."""
+
+    def __init__(self, stage: StageSpec) -> None:
+        super().__init__(stage)
+        self.cut_meanwhile: list[bool] = []
+        self.next_tile: np.ndarray | None = None
+
+    def run(self, feeds, out=None):
+        if self.next_tile is not None:
+            deadline = time.monotonic() + 5
+            self.next_tile[...] = np.nan
+            while np.isnan(self.next_tile).any() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            self.cut_meanwhile.append(not np.isnan(self.next_tile).any())
+            self.next_tile = None
+        return super().run(feeds, out)
+
+
+def test_the_next_tiles_are_cut_while_a_micro_batch_runs(staged, rgb):
+    stages = Stages(staged)
+    stages.new = Waiting
+    program = DepthProProgram(staged, StagePool(stages), tile_batch=5)
+    expected = program.predict(rgb).canonical_inverse_depth
+    assert program._buffers is not None
+    patch_encoder = stages.sessions[0]
+    patch_encoder.next_tile = program._buffers[1].tiles  # what the second micro-batch is cut into
+    again = program.predict(rgb).canonical_inverse_depth
+    assert patch_encoder.cut_meanwhile == [True]
+    assert_array_equal(again, expected)
+
+
+def test_a_failing_micro_batch_is_an_error_and_leaves_no_thread(staged, rgb):
+    calls = iter(range(7))
+
+    def fails_late(stage, feeds):
+        if next(calls) == 3:
+            raise StageError("out of memory", remedy="a smaller batch")
+        return fake_compute(stage, feeds)
+
+    with pytest.raises(StageError, match="out of memory"):
+        predict(staged, rgb, patch_encoder=fails_late)
+    assert not [t for t in threading.enumerate() if t.name.startswith("edgedepth-tiles")]
 
 
 def test_one_resident_stage_frees_the_buffers(staged, rgb):
