@@ -6,6 +6,8 @@ keeps its own. Measured gains: docs/performance.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,15 +39,17 @@ class FoldedDecoderStage(nn.Module):
     def __init__(self, model: DepthPro, *, strip_rows: int = STRIP_ROWS) -> None:
         super().__init__()
         up, decoder = model.encoder, model.decoder
-        _, conv1, conv2, conv3, self.conv4 = decoder.convs
+        convs: Any = decoder.convs  # Any: containers of layers are typed as nn.Module all the way down
+        latent1, level0, level1 = (list[Any](m) for m in (up.upsample_latent1, up.upsample0, up.upsample1))
+        _, conv1, conv2, conv3, self.conv4 = convs
         self.strip_rows = strip_rows
         self.upsampler = FeatureUpsampler.sharing(model.encoder, model.config)
         self.refine = nn.ModuleList(_Refine(decoder.fusion(level)) for level in range(5))
         self.expand = nn.ModuleList(_expand(decoder.fusion(level)) for level in (1, 2, 3, 4))
-        self.latent1 = nn.Sequential(*up.upsample_latent1[:2], deconv_then_conv(up.upsample_latent1[2], conv1))
-        self.level0 = nn.Sequential(up.upsample0[0], deconv_then_conv(up.upsample0[1], conv2))
+        self.latent1 = nn.Sequential(*latent1[:2], deconv_then_conv(latent1[2], conv1))
+        self.level0 = nn.Sequential(level0[0], deconv_then_conv(level0[1], conv2))
         # As many channels before the projection as behind it: it costs nothing folded in.
-        self.level1 = deconv_after_projection(up.upsample1[0], deconv_then_conv(up.upsample1[1], conv3))
+        self.level1 = deconv_after_projection(level1[0], deconv_then_conv(level1[1], conv3))
         self.head = _FoldedHead(model)
 
     def forward(  # noqa: PLR0917  (an exported graph's inputs have an order)
@@ -129,7 +133,8 @@ class _FoldedHead(nn.Module):
     def __init__(self, model: DepthPro) -> None:
         super().__init__()
         out_conv = model.decoder.fusion(0).out_conv
-        conv0, deconv, conv1, self.relu, self.last, self.positive = model.head
+        head: Any = model.head
+        conv0, deconv, conv1, self.relu, self.last, self.positive = head
         width = model.config.input_size // 2
         self.halved = BorderedConv(
             projection_then_conv(out_conv, conv0), (out_conv, conv0), (out_conv.in_channels, width)

@@ -44,7 +44,7 @@ def deconv_after_projection(projection: nn.Conv2d, deconv: nn.ConvTranspose2d) -
         deconv: (between, out) channels.
     """
     weight = torch.einsum("mc,mokl->cokl", projection.weight[:, :, 0, 0].double(), deconv.weight.double())
-    return _deconv(weight, deconv.bias, padding=deconv.padding[0])
+    return _deconv(weight, deconv.bias, padding=int(deconv.padding[0]))
 
 
 @torch.no_grad()
