@@ -18,7 +18,9 @@ from edgedepth.core.feeds import check_feeds, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
+from edgedepth.core.store import cache_folder
 from edgedepth.runtimes.base import Availability, SessionOptions
+from edgedepth.runtimes.mapped_files import forget_mapped_pages
 from edgedepth.runtimes.openvino_cache import compiled_cache
 from edgedepth.runtimes.openvino_devices import (
     available_devices,
@@ -199,6 +201,8 @@ def _compile(path: Path, stage: StageSpec, options: SessionOptions, precision: P
                 f"device {options.device!r} can't compile {path}: {_gist(error)}",
                 remedy="update the device's driver, or use device='cpu'",
             ) from error
+    # The device has copies of the weights in its own layout.
+    forget_mapped_pages([path.resolve().parent, (cache_folder() / "openvino").resolve()])
     return compiled
 
 
