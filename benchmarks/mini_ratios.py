@@ -3,8 +3,8 @@
     python benchmarks/mini_ratios.py --out mini_ratios.json
     python benchmarks/mini_ratios.py --against docs/measurements/mini_ratios.json --fail-above 1.25
 
-Runs take turns, so a ratio hardly depends on what else the machine does, where seconds do. With --against it fails when a
-ratio has grown by more than the factor: for a CI that wants to notice. Ratios of another processor are other ratios.
+Runs take turns, so a ratio hardly depends on what else the machine does, where seconds do. With --against it fails when
+a ratio has grown by more than the factor: for a CI that wants to notice. Ratios of another processor are other ratios.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ import numpy as np
 from edgedepth import EdgeDepth, export_bundle
 from edgedepth.core.environment import describe_machine, versions_of
 from edgedepth.core.errors import EdgeDepthError, UnsupportedError
+from edgedepth.core.spec import Precision
+from edgedepth.exporters.base import ExportOptions
 from edgedepth.models.loading import load_model
 from edgedepth.programs.frames import as_rgb
 from edgedepth.runtimes.torch_reference import EagerReference
@@ -31,7 +34,7 @@ __all__ = ["main"]
 MODEL = "depth-pro-mini"
 EAGER = "eager reference fp32"
 PACKAGES = ("edgedepth", "numpy", "torch", "onnxruntime", "openvino")
-TARGETS = (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+TARGETS: tuple[tuple[str, Precision], ...] = (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 FOCAL_PX = 500.0
 
 
@@ -42,14 +45,14 @@ def contenders(work: Path) -> dict[str, Callable[[], object]]:
     runs: dict[str, Callable[[], object]] = {EAGER: lambda: reference.predict(rgb)}
     for target, precision in TARGETS:
         out = work / f"{target}-{precision}"
-        export_bundle(MODEL, target=target, precision=precision, out=out)
+        export_bundle(MODEL, target, options=ExportOptions(precision=precision), out=out)
         try:
             model = EdgeDepth(out, self_test="never")
         except UnsupportedError as error:
             print(f"left out: {target} {precision}: {error}", file=sys.stderr)
             continue
-        runs[f"{target} {precision}"] = lambda model=model: model.infer(frame)  # type: ignore[misc]
-        runs[f"{target} {precision}, focal known"] = lambda model=model: model.infer(frame, focal_px=FOCAL_PX)  # type: ignore[misc]
+        runs[f"{target} {precision}"] = partial(model.infer, frame)
+        runs[f"{target} {precision}, focal known"] = partial(model.infer, frame, focal_px=FOCAL_PX)
     return runs
 
 
@@ -80,9 +83,8 @@ def main() -> int:
         latencies = interleaved(contenders(Path(work)), warmups=2, rounds=args.rounds)
     measured = ratios(latencies)
     for name, latency in latencies.items():
-        print(
-            f"{name:28} {1e3 * latency.median_s:8.1f} ms +- {latency.spread:4.0%}  {measured[name]:.3f} of the reference"
-        )
+        milliseconds = f"{1e3 * latency.median_s:8.1f} ms +- {latency.spread:4.0%}"
+        print(f"{name:28} {milliseconds}  {measured[name]:.3f} of the reference")
     if args.out:
         report = {
             "machine": describe_machine(),

@@ -78,5 +78,6 @@ class OpenVinoExporter:
             suffix=".xml",
             write_stage=write_stage,
             toolchain=versions_of(_TOOLCHAIN) | {"onnx-opset": str(options.opset)},
+            folded=True,
         )
         return export_stages(source, options, out, recipe, progress=progress)

@@ -39,12 +39,14 @@ class Recipe:
         suffix: of the file that a runtime opens, ".onnx".
         write_stage: writes one stage.
         toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
+        folded: whether the decoder's layers are folded: where transposed convolutions are fast.
     """
 
     target: str
     suffix: str
     write_stage: WriteStage
     toolchain: dict[str, str]
+    folded: bool = False
 
 
 def check_options(options: ExportOptions, target: str) -> Support:
@@ -106,11 +108,11 @@ def _write(
 ) -> Manifest:
     """Everything but the manifest itself."""
     from edgedepth.exporters.golden import write_golden
-    from edgedepth.models.depth_pro_folded import exported_modules
+    from edgedepth.models.depth_pro_stages import stage_modules
 
     model = _exported_model(source, options)
     steps = len(model.stages) + 2
-    modules = exported_modules(source.module)
+    modules = stage_modules(source.module, folded=recipe.folded)
     artefacts = {}
     for number, declared in enumerate(model.stages):
         progress(f"stage {declared.name}", number, steps)

@@ -16,8 +16,8 @@ def forget_mapped_pages(folders: Iterable[Path]) -> None:
     """Let go of the memory that mapped files below some folders take, on Linux; elsewhere the system does it alone.
 
     A runtime that has packed weights into buffers of its own keeps the file mapped, and what it read of it counts as
-    this process's memory until the system needs it. Only mappings that can't be written to are touched: if anybody reads
-    them again, the pages are read again.
+    this process's memory until the system needs it. Only mappings that can't be written to are touched: whoever reads
+    them again, reads them from the file again.
 
     Args:
         folders: absolute.

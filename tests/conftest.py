@@ -59,19 +59,24 @@ def mini_openvino(
     """The mini's OpenVINO bundle of a precision, made of the graphs of its ONNX bundle: tracing them takes longest."""
     from edgedepth.core.bundle import open_bundle
     from edgedepth.exporters.base import ExportOptions
+    from edgedepth.exporters.to_onnx_stage import export_stage
     from edgedepth.exporters.to_openvino_stage import fp32_weights_of, onnx_to_ir
     from edgedepth.exporters.writing import Recipe, export_stages
+    from edgedepth.models.depth_pro_stages import stage_modules
 
     traced = open_bundle(mini_bundle)
+    sources = {name: traced.file(artefact.path) for name, artefact in traced.manifest.artefacts.items()}
+    folded = stage_modules(mini.module, folded=True)["decoder"]  # ONNX bundles have it unfolded
+    sources["decoder"] = tmp_path_factory.mktemp("folded") / "decoder.onnx"
+    export_stage(folded, mini.spec.stage("decoder"), sources["decoder"], precision="fp32", opset=20)
 
     @functools.cache
     def bundle(precision: Precision) -> Path:
         def write_stage(module: nn.Module, stage: StageSpec, path: Path) -> None:
-            source = traced.file(traced.manifest.artefacts[stage.name].path)
             fp32_weights = fp32_weights_of(module)
-            onnx_to_ir(source, path, stage, precision=precision, about={}, fp32_weights=fp32_weights)
+            onnx_to_ir(sources[stage.name], path, stage, precision=precision, about={}, fp32_weights=fp32_weights)
 
-        recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={})
+        recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={}, folded=True)
         out = tmp_path_factory.mktemp("openvino") / precision
         return export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent).path
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, DepthProConfig
-from edgedepth.models.depth_pro_folded import FoldedDecoderStage, exported_modules
+from edgedepth.models.depth_pro_decoding import DecoderStage
 from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.folding import BorderedConv, deconv_after_projection, deconv_then_conv, projection_then_conv
 from edgedepth.models.precision import half_precision_
@@ -107,28 +108,37 @@ def model():
     return drawn
 
 
+def undivided(model: DepthPro, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The reference's own decoder and head, without strips."""
+    names = ("latent0", "latent1", "level0", "level1", "level2", "image_features")
+    features, lowres_features = model.decoder(model.encoder.upsample(**dict(zip(names, inputs, strict=True))))
+    return model.head(features), lowres_features
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
 @pytest.mark.parametrize("strip_rows", [4, 8, 16, 32])
-def test_the_folded_decoder_is_the_decoder(model, strip_rows):
+def test_a_decoder_in_strips_is_the_references(model, strip_rows, folded):
     inputs = decoder_inputs(DEPTH_PRO_MINI)
-    expected = stage_modules(model)["decoder"](*inputs)
-    folded = FoldedDecoderStage(model, strip_rows=strip_rows)(*inputs)
-    for actual, wanted in zip(folded, expected, strict=True):
+    expected = undivided(model, inputs)
+    decoded = DecoderStage(model, folded=folded, strip_rows=strip_rows)(*inputs)
+    for actual, wanted in zip(decoded, expected, strict=True):
         assert differs(actual, wanted) < ROUNDING
     # Every row, not only the worst: a strip's seam would be one of 512.
-    rows = (folded[0] - expected[0]).abs().amax((0, 1, 3))
+    rows = (decoded[0] - expected[0]).abs().amax((0, 1, 3))
     assert float(rows.max()) < ROUNDING * float(expected[0].max())
 
 
 def test_folding_leaves_the_model_as_it_was(model):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    FoldedDecoderStage(model)
+    DecoderStage(model, folded=True)
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_only_the_decoder_is_another_module(model):
-    plain, exported = stage_modules(model), exported_modules(model)
-    assert [name for name in plain if type(plain[name]) is not type(exported[name])] == ["decoder"]
+    plain, folded = stage_modules(model), stage_modules(model, folded=True)
+    weights = {name: [stage[name].state_dict().keys() for stage in (plain, folded)] for name in plain}
+    assert [name for name, (one, other) in weights.items() if one != other] == ["decoder"]
 
 
 def test_a_folded_decoder_can_be_halved(model):
@@ -136,7 +146,7 @@ def test_a_folded_decoder_can_be_halved(model):
 
     inputs = decoder_inputs(DEPTH_PRO_MINI)
     expected = stage_modules(model)["decoder"](*inputs)
-    halved = half_precision_(copy.deepcopy(FoldedDecoderStage(model)))
+    halved = half_precision_(copy.deepcopy(DecoderStage(model, folded=True)))
     for actual, wanted in zip(halved(*inputs), expected, strict=True):
         assert actual.dtype == torch.float32
         # 11 bits, and a few hundred of them added up; folding itself adds no more than that.

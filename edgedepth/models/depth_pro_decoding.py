@@ -1,11 +1,13 @@
-"""Depth Pro's decoder for export: the same function as DecoderStage in a fifth fewer products.
+"""Depth Pro's decoder as a stage: in horizontal strips, with the reference's own layers or with folded ones.
 
-Wherever two of its layers follow each other without a nonlinearity they are one here (models/folding.py); the reference
-keeps its own. Measured gains: docs/performance.md.
+Wherever two of its layers follow each other without a nonlinearity they can be one (models/folding.py): a ninth fewer
+products at full size. It pays where transposed convolutions are fast, and costs where they aren't:
+docs/performance.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +16,12 @@ from torch import Tensor, nn
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_decoder import FusionBlock
 from edgedepth.models.depth_pro_encoder import FeatureUpsampler
-from edgedepth.models.depth_pro_stages import STRIP_ROWS, stage_modules
 from edgedepth.models.folding import BorderedConv, deconv_after_projection, deconv_then_conv, projection_then_conv
 
-__all__ = ["FoldedDecoderStage", "exported_modules"]
+__all__ = ["STRIP_ROWS", "DecoderStage"]
 
+STRIP_ROWS = 16
+"""Rows of latent0 in a strip of the finest level: six strips for Depth Pro, two for the mini."""
 
 _REFINE_REACH = 4
 """Rows that the finest fusion's four convolutions look to each side."""
@@ -27,30 +30,33 @@ _HEAD_REACH = 2
 """Rows, at the finest fusion's scale, that the head looks to each side: 1.5."""
 
 
-class FoldedDecoderStage(nn.Module):
-    """DecoderStage with folded layers: the same inputs, outputs and strips.
+class DecoderStage(nn.Module):
+    """Upsamples and decodes the fused maps, and runs the depth head.
+
+    The same function as the reference's, in an order that needs less memory: each map is upsampled when its turn comes,
+    and the finest level, whose maps are the largest, is decoded in horizontal strips. A strip computes as many rows of
+    its neighbours as its convolutions look at, so every pixel that is kept sees what it sees in the whole.
 
     Args:
-        model: whose weights are folded; it is not changed.
-        strip_rows: rows of latent0 decoded together at the finest level; they divide its height. Each strip also
-            computes one row of each neighbour.
+        model: whose layers are shared, or folded; it is not changed.
+        folded: one layer for each pair without a nonlinearity between.
+        strip_rows: rows of latent0 decoded together; they divide its height.
     """
 
-    def __init__(self, model: DepthPro, *, strip_rows: int = STRIP_ROWS) -> None:
+    def __init__(self, model: DepthPro, *, folded: bool = False, strip_rows: int = STRIP_ROWS) -> None:
         super().__init__()
         up, decoder = model.encoder, model.decoder
         convs: Any = decoder.convs  # Any: containers of layers are typed as nn.Module all the way down
-        latent1, level0, level1 = (list[Any](m) for m in (up.upsample_latent1, up.upsample0, up.upsample1))
-        _, conv1, conv2, conv3, self.conv4 = convs
         self.strip_rows = strip_rows
         self.upsampler = FeatureUpsampler.sharing(model.encoder, model.config)
+        self.conv4 = convs[4]
+        projected = ((up.upsample1, convs[3]), (up.upsample0, convs[2]), (up.upsample_latent1, convs[1]))
+        self.level1, self.level0, self.latent1 = (
+            (_folded if folded else _one_by_one)(list(upsample), conv) for upsample, conv in projected
+        )
         self.refine = nn.ModuleList(_Refine(decoder.fusion(level)) for level in range(5))
-        self.expand = nn.ModuleList(_expand(decoder.fusion(level)) for level in (1, 2, 3, 4))
-        self.latent1 = nn.Sequential(*latent1[:2], deconv_then_conv(latent1[2], conv1))
-        self.level0 = nn.Sequential(level0[0], deconv_then_conv(level0[1], conv2))
-        # As many channels before the projection as behind it: it costs nothing folded in.
-        self.level1 = deconv_after_projection(level1[0], deconv_then_conv(level1[1], conv3))
-        self.head = _FoldedHead(model)
+        self.expand = nn.ModuleList(_expand(decoder.fusion(level), folded=folded) for level in (1, 2, 3, 4))
+        self.head: nn.Module = _FoldedHead(model) if folded else _Head(model)
 
     def forward(  # noqa: PLR0917  (an exported graph's inputs have an order)
         self,
@@ -61,7 +67,7 @@ class FoldedDecoderStage(nn.Module):
         level2: Tensor,
         image_features: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Decode as DecoderStage.forward does."""
+        """Decode channels-last maps to canonical_inverse_depth (1, 1, S, S) and lowres_features."""
         up, refine, expand = self.upsampler, self.refine, self.expand
         lowres_features = self.conv4(up.merge_coarsest(level2, image_features))
         features = expand[3](refine[4](lowres_features, None))
@@ -73,20 +79,20 @@ class FoldedDecoderStage(nn.Module):
         return torch.cat(strips, dim=2), lowres_features.float()
 
     def _decode_strip(self, features: Tensor, latent0: Tensor, first: int) -> Tensor:
-        """As DecoderStage's: strip_rows rows of latent0 to sixteen times as many of canonical inverse depth.
+        """strip_rows rows of latent0, decoded to sixteen times as many of canonical inverse depth.
 
-        Rows of its neighbours are dropped as soon as nothing looks at them any more.
+        Rows of its neighbours are dropped as soon as nothing looks at them any more. All strips are of one size, the
+        outer ones too, so that a runtime uses the same buffers for each.
         """
         rows, wanted = latent0.shape[1], self.strip_rows
         whole, begin, size = 8 * rows, 8 * first, 8 * wanted  # in rows of the finest level
-        seen = _window(first - 1, wanted + 2, rows)
-        for_refine = _window(begin - _REFINE_REACH - _HEAD_REACH, size + 2 * (_REFINE_REACH + _HEAD_REACH), whole)
-        for_head = _window(begin - _HEAD_REACH, size + 2 * _HEAD_REACH, whole)
+        seen = _window(first, wanted, 1, rows)
+        for_refine = _window(begin, size, _REFINE_REACH + _HEAD_REACH, whole)
+        for_head = _window(begin, size, _HEAD_REACH, whole)
         finer = self.upsampler.upsample_latent0(self.upsampler.channels_first(latent0[:, seen]))
         coarser = self.expand[0](features[:, :, 4 * seen.start : 4 * seen.stop])
-        refined = self.refine[0](
-            coarser[:, :, _within(for_refine, 8 * seen.start)], finer[:, :, _within(for_refine, 8 * seen.start)]
-        )
+        upsampled = _within(for_refine, 8 * seen.start)
+        refined = self.refine[0](coarser[:, :, upsampled], finer[:, :, upsampled])
         decoded: Tensor = self.head(
             refined[:, :, _within(for_head, for_refine.start)],
             at_top=for_head.start == 0,
@@ -95,16 +101,30 @@ class FoldedDecoderStage(nn.Module):
         return decoded[:, :, 2 * (begin - for_head.start) : 2 * (begin - for_head.start + size)]
 
 
-def _window(start: int, length: int, total: int) -> slice:
-    """`length` rows from `start` on, moved to lie inside `total`: all strips are of one size, the outer ones too."""
-    length = min(length, total)
-    start = min(max(start, 0), total - length)
-    return slice(start, start + length)
+def _window(start: int, length: int, reach: int, total: int) -> slice:
+    """`length` rows from `start` on and `reach` more on each side, moved to lie inside `total`."""
+    size = min(length + 2 * reach, total)
+    first = min(max(start - reach, 0), total - size)
+    return slice(first, first + size)
 
 
 def _within(rows: slice, start: int) -> slice:
     """Rows of the whole as rows of a part that begins at `start`."""
     return slice(rows.start - start, rows.stop - start)
+
+
+def _one_by_one(upsample: Sequence[Any], conv: nn.Conv2d) -> nn.Module:
+    return nn.Sequential(*upsample, conv)
+
+
+def _folded(upsample: Sequence[Any], conv: nn.Conv2d) -> nn.Module:
+    """A projection, transposed convolutions and a convolution behind them."""
+    projection, *deconvs = upsample
+    last = deconv_then_conv(deconvs[-1], conv)
+    if len(deconvs) == 1 and projection.out_channels >= projection.in_channels:
+        # As many channels before the projection as behind it: folded in it costs nothing.
+        return deconv_after_projection(projection, last)
+    return nn.Sequential(projection, *deconvs[:-1], last)
 
 
 class _Refine(nn.Module):
@@ -121,14 +141,27 @@ class _Refine(nn.Module):
         return refined
 
 
-def _expand(block: FusionBlock) -> nn.ConvTranspose2d:
+def _expand(block: FusionBlock, *, folded: bool) -> nn.Module:
     """FusionBlock.expand of a block that doubles the side."""
     assert block.deconv is not None
-    return deconv_then_conv(block.deconv, block.out_conv)
+    return deconv_then_conv(block.deconv, block.out_conv) if folded else nn.Sequential(block.deconv, block.out_conv)
+
+
+class _Head(nn.Module):
+    """The finest fusion's last layer and the depth head."""
+
+    def __init__(self, model: DepthPro) -> None:
+        super().__init__()
+        self.out_conv, self.head = model.decoder.fusion(0).out_conv, model.head
+
+    def forward(self, features: Tensor, *, at_top: bool, at_bottom: bool) -> Tensor:  # noqa: ARG002  (_FoldedHead's)
+        """Decode rows (N, decoder_width, H, S/2) to canonical inverse depth (N, 1, 2H, S)."""
+        inverse_depth: Tensor = self.head(self.out_conv(features))
+        return inverse_depth
 
 
 class _FoldedHead(nn.Module):
-    """The finest fusion's last layer and the depth head."""
+    """The same, folded."""
 
     def __init__(self, model: DepthPro) -> None:
         super().__init__()
@@ -142,13 +175,8 @@ class _FoldedHead(nn.Module):
         self.doubled = BorderedConv(deconv_then_conv(deconv, conv1), (deconv, conv1), (deconv.in_channels, width))
 
     def forward(self, features: Tensor, *, at_top: bool, at_bottom: bool) -> Tensor:
-        """Decode rows (N, decoder_width, H, S/2) to canonical inverse depth (N, 1, 2H, S)."""
+        """As _Head.forward."""
         halved = self.halved(features, at_top=at_top, at_bottom=at_bottom)
         doubled = self.doubled(halved, at_top=at_top, at_bottom=at_bottom)
         inverse_depth: Tensor = self.positive(self.last(self.relu(doubled)))
         return inverse_depth
-
-
-def exported_modules(model: DepthPro) -> dict[str, nn.Module]:
-    """The stages by name as they are exported: `stage_modules`, with the decoder folded."""
-    return stage_modules(model) | {"decoder": FoldedDecoderStage(model)}
