@@ -1,0 +1,64 @@
+"""Packages made by coremltools from small torch modules."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Convert = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def coremltools() -> Any:
+    """Coremltools, whose import and converter warn of what is none of our doing (untested torch, no macOS)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("coremltools", reason="coremltools (the extra coreml) makes the packages")
+
+
+@pytest.fixture(scope="session")
+def convert(coremltools: Any, tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """Convert a module to a package: convert(module, {input: array}, ["output"], half=True, opset="iOS17")."""
+
+    def make(
+        module: nn.Module,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        outputs: list[str],
+        *,
+        half: bool = False,
+        opset: str = "iOS17",
+        compress: Callable[[Any], Any] | None = None,
+        declared_inputs: list[Any] | None = None,
+    ) -> Path:
+        import torch
+
+        ct = coremltools
+        path = tmp_path_factory.mktemp("package") / "model.mlpackage"
+        tensors = tuple(torch.from_numpy(array) for array in inputs.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # torch.export and not torch.jit.trace: with numpy 2.4 coremltools can't read the sizes that a trace has.
+            exported = torch.export.export(module.eval(), tensors).run_decompositions({})
+            model = ct.convert(
+                exported,
+                convert_to="mlprogram",
+                minimum_deployment_target=getattr(ct.target, opset),
+                compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+                inputs=declared_inputs
+                or [ct.TensorType(name=name, shape=array.shape, dtype=array.dtype) for name, array in inputs.items()],
+                outputs=[ct.TensorType(name=name, dtype=np.float32) for name in outputs],
+                skip_model_load=True,
+            )
+            model = compress(model) if compress else model
+            model.save(str(path))
+        return path
+
+    return make
