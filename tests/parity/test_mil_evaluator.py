@@ -147,6 +147,7 @@ def small_models() -> dict[str, tuple[Output, torch.Tensor]]:
     return models
 
 
+@pytest.mark.slow  # half a minute: transformers, and three conversions
 def test_models_of_transformers(ct: Any, tmp_path: Path) -> None:
     for name, (module, x) in small_models().items():
         path = tmp_path / f"{name}.mlpackage"
