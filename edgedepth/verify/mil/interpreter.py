@@ -44,7 +44,7 @@ def run_function(
         label: of the package, for messages.
 
     Returns:
-        The results by name, in their declared dtypes.
+        The results by name, in their declared dtypes, the caller's to keep.
 
     Raises:
         UnsupportedOpError: an operation that is not known here; it and its output are named.
@@ -62,7 +62,8 @@ def run_function(
         results = _run_operation(operation, bound, where, function)
         values.update(zip((named.name for named in operation.outputs), results, strict=True))
         _forget(operation, values, uses)
-    return {name: np.asarray(values[name][1]) for name in function.results}
+    # Copies: a result may be a view of an input or of the weight file.
+    return {name: np.array(values[name][1]) for name in function.results}
 
 
 def _variables(operation: Operation) -> list[str]:
@@ -104,13 +105,15 @@ def _bind(
 def _run_operation(
     operation: Operation, bound: dict[str, Value | list[Value]], where: str, function: Function
 ) -> list[Value]:
+    if not operation.outputs or any(named.type is None for named in operation.outputs):
+        raise _unsupported(function, where)
     if operation.type == "const":
         value = bound.get("val")
         if not isinstance(value, tuple):
             raise StageError(f"{where} has no value", remedy=_REMEDY)
         return [_conform(operation.outputs[0], value[1], value[0], where)]
     known = OPS.get(operation.type)
-    if known is None or any(named.type is None for named in operation.outputs):
+    if known is None:
         raise _unsupported(function, where)
     if problem := known.problem_with(bound):
         raise UnsupportedOpError(f"{where} {problem}", remedy=_UNSUPPORTED_REMEDY)

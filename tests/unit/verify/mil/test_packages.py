@@ -93,6 +93,7 @@ def test_parity_fp32(fp32: MilProgram, image: Floats, expected: Floats) -> None:
     got = fp32.run({"image": image})
     assert list(got) == ["depth"]
     assert got["depth"].dtype == np.float32
+    assert got["depth"].flags.writeable
     assert error(got["depth"], expected) <= FP32
 
 
