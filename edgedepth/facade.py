@@ -43,6 +43,9 @@ class EdgeDepth:
         resident: "all" keeps every stage in memory; "one" loads them in turn for each frame: slower, and fits
             boards of 8 GB.
         threads: of the arithmetic; None leaves it to the backend.
+        build_if_missing: build the TensorRT engines that the bundle lacks for this device, and keep them in the
+            artefact store: minutes on a Jetson, once. tensorrt only.
+        dla_core: run on this deep learning accelerator of a Jetson, and on its GPU what it can't. tensorrt only.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
@@ -63,6 +66,8 @@ class EdgeDepth:
         tile_batch: int | None = None,
         resident: Resident = "all",
         threads: int | None = None,
+        build_if_missing: bool = False,
+        dla_core: int | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
         check_color(color)
@@ -71,7 +76,7 @@ class EdgeDepth:
                 f"self_test is {self_test!r}; allowed are {', '.join(get_args(SelfTest))}", remedy="or leave it out"
             )
         self.color: Color = color
-        options = SessionOptions(device=device, threads=threads)
+        options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
         source = open_source(model, backend=backend, precision=precision, weights=weights, options=options)
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec

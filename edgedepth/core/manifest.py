@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import BundleSchemaError
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.spec import Layout, ModelSpec, Precision, StageSpec
@@ -86,6 +87,8 @@ class Manifest:
         device: what the artefacts are bound to; None: portable.
         calibration: fingerprint of the INT8 calibration set, or None.
         parity: the parity report's summary, once verified at export, or None.
+        build: how TensorRT engines are built from the artefacts; None: the artefacts run as they are.
+        engines: those that were built.
     """
 
     schema_version: int
@@ -102,6 +105,8 @@ class Manifest:
     device: str | None = None
     calibration: str | None = None
     parity: dict[str, float | bool] | None = None
+    build: BuildOptions | None = None
+    engines: tuple[EngineFacts, ...] = ()
 
 
 def render_manifest(manifest: Manifest) -> str:
