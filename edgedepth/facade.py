@@ -92,7 +92,7 @@ class EdgeDepth:
             log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
             if self.bundle is not None and not self.spec.trained:
                 log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
-            self._prove(self_test)
+            self._prove(self_test, tile_batch)
         except BaseException:
             self._pool.close()
             raise
@@ -142,13 +142,20 @@ class EdgeDepth:
     ) -> None:
         self.close()
 
-    def _prove(self, self_test: SelfTest) -> None:
+    def _prove(self, self_test: SelfTest, tile_batch: int) -> None:
         if self.bundle is None or self_test == "never":
             return
-        version = backend_named(self.backend).availability().version
-        runtime = f"{self.backend} {version} {self.device}"
+        available = backend_named(self.backend).availability()
+        runtime = f"{self.backend} {available.version} {self.device}"
         if self_test == "always" or not is_proven(self.bundle, runtime):
-            prove(self.bundle, runtime, self._program)
+            prove(
+                self.bundle,
+                runtime,
+                self._program,
+                self._pool.session,
+                tile_batch=tile_batch,
+                known_bad=available.bad,
+            )
             # The golden frame asks for every stage; a caller who knows the focal length never needs this one.
             self._pool.release("fov")
 

@@ -37,18 +37,23 @@ class TrtBackend:
 
     def availability(self) -> Availability:
         """Whether TensorRT is installed and sees a GPU, and what is missing."""
-        found = [(name, *providers.look_for(name)) for name in providers.LOADERS]
-        here = [provider for _, provider, _ in found if provider is not None]
-        version = ", ".join(f"{provider.provider} {provider.version}" for provider in here) or None
+        found = [providers.look_for(name) for name in providers.LOADERS]
+        here = [provider for provider, _ in found if provider is not None]
+        missing = [reason for provider, reason in found if provider is None]
         if not here:
-            return Availability(version=None, devices=(), reason="; ".join(reason for *_, reason in found))
+            return Availability(version=None, devices=(), reason="; ".join(missing))
+        version = ", ".join(f"{provider.provider} {provider.version}" for provider in here)
         try:
             gpus = providers.HARDWARE().find()
         except EdgeDepthError as error:
-            return Availability(version=version, devices=(), reason=f"engines need an NVIDIA GPU: {error}")
-        devices = tuple(f"cuda:{index}" for index in range(len(gpus)))
-        warning = "; ".join(filter(None, (providers.known_bad(one.provider, one.version) for one in here)))
-        return Availability(version=version, devices=devices, reason="" if devices else "there is no GPU", bad=warning)
+            reason = "; ".join((f"engines run on an NVIDIA GPU alone: {error}", *missing))
+            return Availability(version=version, devices=(), reason=reason)
+        return Availability(
+            version=version,
+            devices=tuple(f"cuda:{index}" for index in range(len(gpus))),
+            reason="" if gpus else "there is no GPU",
+            bad="; ".join(filter(None, (providers.known_bad(one.provider, one.version) for one in here))),
+        )
 
     def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> TrtSession:
         """Open one stage of a bundle; errors as Backend.open() says.

@@ -15,6 +15,7 @@ from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.spec import Layout, ModelSpec, Precision, StageSpec
 
 __all__ = [
+    "PROBE",
     "SCHEMA_VERSION",
     "Artefact",
     "FileEntry",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+PROBE = "probe."
+"""How the names of stages' values in a golden .npz begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,8 @@ class Golden:
     """What the reference gave for one known frame: every device must reproduce it before it serves.
 
     Args:
-        path: an .npz with frame_rgb (H, W, 3) uint8, depth (H, W) float32 in metres, fov_deg () float32.
+        path: an .npz with frame_rgb (H, W, 3) uint8, depth (H, W) float32 in metres, fov_deg () float32, and some
+            values of each stage's outputs as "probe.STAGE.OUTPUT" (programs/probes.py).
         max_abs_rel: mean of |depth - golden| / golden that is still right at this precision.
         reason: why that much.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from edgedepth.core.progress import Progress
@@ -10,6 +11,8 @@ from edgedepth.core.progress import Progress
 __all__ = ["make_logger", "make_monitor"]
 
 log = logging.getLogger("edgedepth")
+
+_EVERY_S = 10.0  # of a long phase's parts, told beside the phases themselves
 
 
 def make_logger(module: Any) -> Any:
@@ -50,12 +53,15 @@ def make_monitor(module: Any, progress: Progress) -> Any:
             super().__init__()
             self._top: tuple[str, int] | None = None
             self._done = 0
+            self._told_s = 0.0
             self._raised: BaseException | None = None
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             if parent is None:
                 self._top, self._done = (name, steps), 0
-            self._tell(name)
+            assert self._top is not None
+            if parent is None or parent == self._top[0] or time.monotonic() - self._told_s > _EVERY_S:
+                self._tell(name)
 
         def step_complete(self, name: str, step: int) -> bool:
             if self._top is not None and name == self._top[0]:
@@ -70,6 +76,7 @@ def make_monitor(module: Any, progress: Progress) -> Any:
                 raise self._raised
 
         def _tell(self, name: str) -> None:
+            self._told_s = time.monotonic()
             try:
                 progress(name, self._done, self._top[1] if self._top else 1)
             except BaseException as error:

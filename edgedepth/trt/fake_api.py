@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,18 +17,34 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import DeviceMemoryError, EngineError, ExportFailedError, StageError
-from edgedepth.core.plain import from_plain, to_plain
+from edgedepth.core.optional import require
+from edgedepth.core.plain import to_plain
 from edgedepth.core.progress import Progress
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec
+from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.trt.adapter import BuildRequest, BuiltPlan, EngineTensor, Gpu, GpuFacts
 
-__all__ = ["FakeGpu", "FakeTensorRt", "ReadGraph"]
+__all__ = ["FakeGpu", "FakeTensorRt", "ReadGraph", "read_with_onnxruntime"]
 
-ReadGraph = Callable[[Path], tuple[StageSpec, Callable[[Mapping[str, Array]], Mapping[str, Array]]]]
+_Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+ReadGraph = Callable[[Path], tuple[StageSpec, _Compute]]
 """What an ONNX file declares, and a function that computes it."""
 
 _MAGIC = b"FAKEPLAN"
+
+
+def read_with_onnxruntime(path: Path) -> tuple[StageSpec, _Compute]:
+    """A ReadGraph that computes with ONNX Runtime on the CPU: the graph that a real engine is built from."""
+    onnxruntime = require("onnxruntime", extra="onnx", purpose="to compute what a fake engine gives")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def specs(tensors: Any) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(name=one.name, dtype="float32", shape=tuple(one.shape)) for one in tensors)
+
+    stage = StageSpec(name=path.stem, inputs=specs(session.get_inputs()), outputs=specs(session.get_outputs()))
+    names = [tensor.name for tensor in stage.outputs]
+    return stage, lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
 
 class FakeGpu:
@@ -184,17 +199,19 @@ class FakeTensorRt:
         self._read_graph = read_graph
         self._wrong = dict(wrong or {})
         self._says_no = says_no
-        self._engines: weakref.WeakSet[_FakeEngine] = weakref.WeakSet()
+        self._graphs: list[tuple[StageSpec, _Compute]] = []
 
     def build(self, request: BuildRequest, progress: Progress) -> BuiltPlan:
-        """See adapter.TensorRt: the plan names the graph."""
+        """See adapter.TensorRt: the plan names a graph that this fake remembers."""
         progress("Building engine", 0, 1)
         try:
-            stage, _ = self._read_graph(request.onnx)
+            graph = self._read_graph(request.onnx)
         except Exception as error:
             raise ExportFailedError(f"{request.onnx} doesn't parse: {error}", remedy="export it again") from error
         self.built.append(request)
-        header = {"version": self.version, "onnx": str(request.onnx), "stage": to_plain(stage)}
+        stage, _ = graph
+        header = {"version": self.version, "graph": len(self._graphs), "stage": to_plain(stage)}
+        self._graphs.append(graph)
         layers = ("Softmax",) if request.options.dla_core is not None else ()
         return BuiltPlan(data=_MAGIC + json.dumps(header).encode(), on_gpu=layers)
 
@@ -218,11 +235,8 @@ class FakeTensorRt:
         if reason:
             raise EngineError(f"the engine {reason}", remedy=rebuild)
         assert isinstance(gpu, FakeGpu)
-        stage = from_plain(StageSpec, header["stage"], where="plan")
-        _, compute = self._read_graph(Path(header["onnx"]))
-        engine = _FakeEngine(stage, compute, gpu, self._wrong.get(stage.name, 1.0))
-        self._engines.add(engine)
-        return engine
+        stage, compute = self._graphs[header["graph"]]
+        return _FakeEngine(stage, compute, gpu, self._wrong.get(stage.name, 1.0))
 
 
 class _FakeEngine:
@@ -233,7 +247,7 @@ class _FakeEngine:
     def __init__(
         self,
         stage: StageSpec,
-        compute: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+        compute: _Compute,
         gpu: FakeGpu,
         factor: float,
     ) -> None:
