@@ -177,7 +177,7 @@ class LoadedEngine:
             EngineTensor(
                 name=name,
                 dtype=_dtype(module, engine.get_tensor_dtype(name)),
-                shape=tuple(engine.get_tensor_shape(name)),
+                shape=_sizes(engine.get_tensor_shape(name)),
                 is_input=engine.get_tensor_mode(name) == module.TensorIOMode.INPUT,
             )
             for name in names
@@ -222,7 +222,7 @@ def _profile(builder: trt.Builder, network: trt.INetworkDefinition, batch: tuple
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        shapes = [tuple(size if dim < 0 else dim for dim in tensor.shape) for size in batch]
+        shapes: list[Any] = [tuple(size if dim < 0 else dim for dim in _sizes(tensor.shape)) for size in batch]
         profile.set_shape(tensor.name, *shapes)
     return profile
 
@@ -244,6 +244,10 @@ def _read_timing_cache(config: Any, request: BuildRequest) -> Any:
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache
+
+
+def _sizes(dims: trt.Dims) -> tuple[int, ...]:
+    return tuple(int(dims[index]) for index in range(len(dims)))
 
 
 def _dtype(module: Any, dtype: Any) -> str:

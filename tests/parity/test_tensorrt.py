@@ -20,6 +20,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnxruntime import quantization
 
+from edgedepth import EdgeDepth
 from edgedepth.cli import main
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.engine import BuildOptions
@@ -101,8 +102,6 @@ class TestExport:
         assert main(["infer", picture, "--bundle", str(exported.path)]) == 2
         capsys.readouterr()
         with pytest.raises(DeviceError, match="CUDA finds no GPU here"):
-            from edgedepth import EdgeDepth
-
             EdgeDepth(exported.path, backend="trt")
 
     def test_a_machine_without_a_provider_writes_a_kit(
@@ -145,16 +144,17 @@ def test_what_the_graphs_compute_is_the_reference(exported: Bundle) -> None:
             assert error.abs_rel <= 3e-3
 
 
-class TestEngines:
-    @pytest.fixture(scope="class")
-    def plans(self, exported: Bundle, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-        """The patch encoder in three precisions."""
-        quantised = tmp_path_factory.mktemp("int8") / "patch_encoder.onnx"
-        fp32 = mini_bundle / "patch_encoder" / "patch_encoder.onnx"
-        quantise(fp32, quantised)
-        engine = next(one for one in exported.manifest.engines if one.stage.name == "patch_encoder")
-        return {"fp32": build(fp32), "fp16": exported.file(engine.path).read_bytes(), "int8": build(quantised)}
+@pytest.fixture(scope="module")
+def plans(exported: Bundle, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The patch encoder in three precisions."""
+    quantised = tmp_path_factory.mktemp("int8") / "patch_encoder.onnx"
+    fp32 = mini_bundle / "patch_encoder" / "patch_encoder.onnx"
+    quantise(fp32, quantised)
+    engine = next(one for one in exported.manifest.engines if one.stage.name == "patch_encoder")
+    return {"fp32": build(fp32), "fp16": exported.file(engine.path).read_bytes(), "int8": build(quantised)}
 
+
+class TestEngines:
     def test_sizes(self, plans: dict[str, bytes]) -> None:
         size = {name: len(plan) for name, plan in plans.items()}
         # Weights are all of a large engine; of the mini's, a part are kernels and names, which have one size. At full
