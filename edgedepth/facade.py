@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
 
+import numpy as np
+
+from edgedepth.core.arrays import arrays_of
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
@@ -102,7 +105,8 @@ class EdgeDepth:
 
         Args:
             frame: (H, W, 3) uint8 in `color` order; also (H, W), (H, W, 1), (H, W, 4), float in 0..1. 16 to 8192
-                pixels a side. It is never written to.
+                pixels a side. It is never written to. On tensorrt also such an array in the GPU's memory, with
+                `__cuda_array_interface__` and C-contiguous.
             focal_px: the camera's focal length in pixels of this frame. Then the field of view is not predicted,
                 and its stage is neither run nor loaded. None: predicted.
 
@@ -114,6 +118,8 @@ class EdgeDepth:
             OptionError: a focal length that isn't a positive number.
             UnusableOutputError: what the model gave can't be metres.
         """
+        if not isinstance(frame, np.ndarray):
+            frame = arrays_of(self._pool.session(self.spec.stages[0].name)).fetch(frame)
         rgb = as_rgb(frame, self.color)
         prediction = self._program.predict(rgb, focal_px=focal_px)
         return DepthResult(

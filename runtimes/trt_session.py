@@ -26,9 +26,8 @@ log = logging.getLogger("edgedepth")
 class TrtSession:
     """An engine and its buffers, allocated at the first run and kept.
 
-    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous, written in a stream that
-    was synchronised); `out` takes the program's resident arrays. A run whose outputs all stay on the device returns
-    when its feeds were read, and the GPU works on.
+    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous); `out` takes the program's
+    resident arrays too. A run whose outputs all stay on the device returns when its feeds were read, and the GPU works on.
 
     Not thread-safe: it has one set of buffers. Open one for each thread.
 
@@ -73,7 +72,7 @@ class TrtSession:
             raise StageError(
                 f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
             )
-        given: dict[str, Any] = {name: _viewed(array) for name, array in feeds.items()}
+        given: dict[str, Any] = {name: self._viewed(array) for name, array in feeds.items()}
         kinds = self.arrays.kinds
         sizes = check_feeds(self._stage, given, kinds)
         results: dict[str, Any] = output_buffers(self._stage, out, sizes, kinds)
@@ -102,6 +101,14 @@ class TrtSession:
         self._engine = None
         self._staging.clear()
         self._buffers.clear()
+
+    def _viewed(self, array: object) -> object:
+        """Another library's device array as one of ours; its stream is not ours, so everything is waited for."""
+        if not is_device_array(array):
+            return array
+        if not isinstance(array, DeviceArray):
+            self.arrays.gpu.synchronise(everything=True)
+        return as_device_array(array)
 
     def _on_device(self, name: str, array: Any) -> DeviceArray:
         """The feed's own memory, or an upload of it."""
@@ -174,10 +181,6 @@ class TrtSession:
             self._graphs.clear()  # they hold the old address
             self._buffers[name] = self.arrays.resident(shape)
         return self._buffers[name]
-
-
-def _viewed(array: object) -> object:
-    return as_device_array(array) if is_device_array(array) else array
 
 
 def _compare_declaration(stage: StageSpec, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgedepth.core.errors import FrameError
 from edgedepth.core.session import Array, Session
 
 __all__ = ["HOST", "Arrays", "HostArrays", "arrays_of"]
@@ -36,6 +37,14 @@ class Arrays(Protocol):
         """Copy one resident array, or a slice of one, into another of the same shape."""
         ...
 
+    def fetch(self, frame: object) -> object:
+        """A frame that lies in a device's memory as a numpy array; any other frame as it is.
+
+        Raises:
+            FrameError: it lies where this place can't read.
+        """
+        ...
+
 
 class HostArrays:
     """numpy's."""
@@ -53,6 +62,15 @@ class HostArrays:
     def copy(self, target: Any, source: Any) -> None:
         """See Arrays."""
         np.copyto(target, source)
+
+    def fetch(self, frame: object) -> object:
+        """See Arrays. The memory of a GPU is another place."""
+        if hasattr(frame, "__cuda_array_interface__"):
+            raise FrameError(
+                f"the frame is a {type(frame).__name__} in a GPU's memory, and this backend reads the host's",
+                remedy="bring it down first (torch: frame.cpu().numpy()), or use backend='tensorrt'",
+            )
+        return frame
 
 
 HOST = HostArrays()

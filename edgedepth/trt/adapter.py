@@ -146,8 +146,8 @@ class Gpu(Protocol):
         """Start measuring in the stream; the call it returns ends it and gives milliseconds."""
         ...
 
-    def synchronise(self) -> None:
-        """Wait for everything in the stream. StageError: something in it failed."""
+    def synchronise(self, *, everything: bool = False) -> None:
+        """Wait for the stream, or for all work of this process on the GPU. StageError: something in it failed."""
         ...
 
     def close(self) -> None:

@@ -153,8 +153,11 @@ class CudaGpu:
 
         return stop
 
-    def synchronise(self) -> None:
+    def synchronise(self, *, everything: bool = False) -> None:
         """See adapter.Gpu."""
+        if everything:
+            self._use()
+            _checked(self._cuda.cudaDeviceSynchronize())
         _checked(self._cuda.cudaStreamSynchronize(self._stream))
 
     def close(self) -> None:

@@ -133,7 +133,7 @@ class FakeGpu:
         """See adapter.Gpu; fake time stands still."""
         return lambda: 0.0
 
-    def synchronise(self) -> None:
+    def synchronise(self, *, everything: bool = False) -> None:  # noqa: ARG002  (it has one stream)
         """See adapter.Gpu."""
         self._work_until(self._finished + len(self._queue))
 

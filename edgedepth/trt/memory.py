@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgedepth.core.errors import StageError
+from edgedepth.core.errors import FrameError, StageError
 from edgedepth.core.session import Array
 from edgedepth.trt.adapter import Gpu
 
@@ -131,6 +132,25 @@ class DeviceArrays:
         for part, of in _blocks(target, source):
             rows, width = part.shape[0], _ITEM * math.prod(part.shape[1:])
             self.gpu.copy_rows(part.address, part.strides[0], of.address, of.strides[0], width=width, rows=rows)
+
+    def fetch(self, frame: object) -> object:
+        """A frame in the GPU's memory, of any dtype, as a numpy array; any other as it is."""
+        return _fetched(self.gpu, frame) if is_device_array(frame) else frame
+
+
+def _fetched(gpu: Gpu, frame: Any) -> npt.NDArray[Any]:
+    interface: dict[str, Any] = frame.__cuda_array_interface__
+    host = np.empty(tuple(interface["shape"]), np.dtype(interface["typestr"]))
+    strides = interface.get("strides")
+    if strides is not None and tuple(strides) != host.strides:
+        raise FrameError(
+            f"the frame is a {type(frame).__name__} in a GPU's memory that isn't C-contiguous",
+            remedy="make it contiguous first (torch: frame.contiguous())",
+        )
+    gpu.synchronise(everything=True)  # whoever wrote it had a stream of its own
+    gpu.download(host, int(interface["data"][0]))
+    gpu.synchronise()
+    return host
 
 
 def as_device_array(array: object) -> DeviceArray:

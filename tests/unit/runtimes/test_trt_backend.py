@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from edgedepth.core.errors import (
     DeviceMemoryError,
     EdgeDepthError,
     EngineError,
+    FrameError,
     OptionError,
     SelfTestError,
     StageError,
@@ -42,6 +44,20 @@ from edgedepth.trt.options import EngineOptions
 
 ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000)
 FRAME = draw_golden_frame()
+
+
+class OnGpu:
+    """A picture in a fake GPU's memory, as another library hands it over."""
+
+    def __init__(self, gpu: FakeGpu, picture: Any) -> None:
+        self.address = gpu.allocate(picture.nbytes)
+        gpu.upload(self.address, np.ascontiguousarray(picture))
+        self.shape, self.strides = picture.shape, None
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        where = (self.address, True)
+        return {"shape": self.shape, "typestr": "|u1", "data": where, "strides": self.strides, "version": 3}
 
 
 class Machine:
@@ -149,6 +165,17 @@ class TestDepth:
         gpu.download(down, out["image_features"].address)
         gpu.synchronise()
         np.testing.assert_array_equal(down, expected)
+
+    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine, mini_bundle: Path) -> None:
+        with EdgeDepth(built, backend="trt") as model:
+            (gpu,) = machine.gpus
+            frame = OnGpu(gpu, FRAME)
+            np.testing.assert_array_equal(model.infer(frame).depth, model.infer(FRAME).depth)
+            frame.strides = (1, 1, 1)
+            with pytest.raises(FrameError, match="isn't C-contiguous"):
+                model.infer(frame)
+        with EdgeDepth(mini_bundle, self_test="never") as ort, pytest.raises(FrameError, match="in a GPU's memory"):
+            ort.infer(frame)
 
     def test_a_device_array_that_is_not_contiguous_is_refused(self, built: Path) -> None:
         session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
