@@ -26,8 +26,9 @@ log = logging.getLogger("edgedepth")
 class TrtSession:
     """An engine and its buffers, allocated at the first run and kept.
 
-    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous); `out` takes the program's
-    resident arrays too. A run whose outputs all stay on the device returns when its feeds were read, and the GPU works on.
+    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous); `out` takes the
+    program's resident arrays too. A run whose outputs all stay on the device returns when its feeds were read, and the
+    GPU works on.
 
     Not thread-safe: it has one set of buffers. Open one for each thread.
 
