@@ -93,7 +93,7 @@ def add_engines(
     steps = len(manifest.artefacts) + 1
     engines = []
     with write_bundle(out) as writer:
-        _copy(bundle, writer)
+        _copy(bundle, writer, replaced=out.resolve() == bundle.path.resolve())
         for number, (stage, artefact) in enumerate(manifest.artefacts.items()):
             step = f"engine of {stage}"
             progress(step, number, steps)
@@ -172,15 +172,19 @@ def _check_target(bundle: Bundle) -> None:
         )
 
 
-def _copy(bundle: Bundle, writer: BundleWriter) -> None:
-    """The kit's files, as links where the file system has them: gigabytes that are never written again."""
+def _copy(bundle: Bundle, writer: BundleWriter, *, replaced: bool) -> None:
+    """The kit's files. Where the kit is about to be replaced, links do: gigabytes that are never written again.
+
+    Beside a kit that stays they don't: onnx refuses weights that have a second name.
+    """
     for name in bundle.manifest.files:
         target = writer.folder / name
         target.parent.mkdir(exist_ok=True)
-        try:
-            os.link(bundle.file(name), target)
-        except OSError:
-            shutil.copyfile(bundle.file(name), target)
+        if replaced:
+            with contextlib.suppress(OSError):  # a file system without links
+                os.link(bundle.file(name), target)
+                continue
+        shutil.copyfile(bundle.file(name), target)
 
 
 def _with_engines(

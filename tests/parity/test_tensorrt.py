@@ -117,6 +117,7 @@ class TestExport:
         built = build_bundle(open_bundle(mini_bundle), tmp_path / "out", EngineOptions(sms=(89,))).manifest
         assert (built.target, built.precision) == ("tensorrt", "fp32")
         assert all(engine.sms == (89,) for engine in built.engines)
+        onnx.load(str(tmp_path / "out" / "fov" / "fov.onnx"))  # with its weights, which onnx refuses behind links
 
     def test_other_bundles_are_refused(
         self, exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
