@@ -95,7 +95,7 @@ class EdgeDepth:
             log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
             if self.bundle is not None and not self.spec.trained:
                 log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
-            self._prove(self_test, tile_batch)
+            self._prove(self_test, tile_batch, options)
         except BaseException:
             self._pool.close()
             raise
@@ -148,14 +148,20 @@ class EdgeDepth:
     ) -> None:
         self.close()
 
-    def _prove(self, self_test: SelfTest, tile_batch: int) -> None:
+    def _prove(self, self_test: SelfTest, tile_batch: int, options: SessionOptions) -> None:
         if self.bundle is None or self_test == "never":
             return
-        available = backend_named(self.backend).availability()
-        runtime = f"{self.backend} {available.version} {self.device}"
-        if self_test == "always" or not is_proven(self.bundle, runtime):
+        bundle, backend = self.bundle, backend_named(self.backend)
+        available = backend.availability()
+        # Engines that are built on the device differ from build to build, and each has to prove itself.
+        identity = getattr(backend, "identity", lambda *_: "")
+
+        def runtime() -> str:
+            return f"{self.backend} {available.version} {self.device} {identity(bundle, options)}".rstrip()
+
+        if self_test == "always" or not is_proven(bundle, runtime()):
             prove(
-                self.bundle,
+                bundle,
                 runtime,
                 self._program,
                 self._pool.session,

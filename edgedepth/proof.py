@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from edgedepth.core.bundle import MANIFEST, Bundle
@@ -36,13 +37,19 @@ def is_proven(bundle: Bundle, runtime: str) -> bool:
 
 
 def prove(
-    bundle: Bundle, runtime: str, predictor: Predictor, open_stage: OpenStage, *, tile_batch: int, known_bad: str = ""
+    bundle: Bundle,
+    runtime: Callable[[], str],
+    predictor: Predictor,
+    open_stage: OpenStage,
+    *,
+    tile_batch: int,
+    known_bad: str = "",
 ) -> float:
     """Run the golden frame and remember that it came out right.
 
     Args:
         bundle: to be run.
-        runtime: as is_proven.
+        runtime: as is_proven; asked for once the golden frame has run, which may build what runs it.
         predictor: the bundle's program.
         open_stage: its stages, to find the one that is wrong.
         tile_batch: tiles in a micro-batch.
@@ -62,10 +69,11 @@ def prove(
         stage = _differing_stage(bundle, open_stage, tile_batch)
         told = "; ".join(filter(None, (error.problem, stage, known_bad)))
         raise SelfTestError(told, remedy=error.remedy) from error
-    marker = _marker(bundle, runtime)
+    proven = runtime()
+    marker = _marker(bundle, proven)
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps({"runtime": runtime, "abs_rel": abs_rel}) + "\n", encoding="utf-8")
+        marker.write_text(json.dumps({"runtime": proven, "abs_rel": abs_rel}) + "\n", encoding="utf-8")
     except OSError as error:
         log.warning("the proof can't be remembered, it will run again next time: %s", error)
     return abs_rel

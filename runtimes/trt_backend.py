@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shlex
@@ -79,6 +80,17 @@ class TrtBackend:
         if engine.on_gpu:
             log.warning("stage %s: the DLA leaves %d layers to the GPU: %s", stage, len(engine.on_gpu), engine.on_gpu)
         return TrtSession(bundle.manifest.artefacts[stage].stage, loaded, DeviceArrays(gpu), words)
+
+    def identity(self, bundle: Bundle, options: SessionOptions) -> str:
+        """Names the engines that would run: one that was built again asks for a new self-test."""
+        _, gpu = _device_for(options.device)
+        digests = []
+        for stage in bundle.manifest.artefacts:
+            try:
+                digests.append(self._find(bundle, stage, gpu, replace(options, build_if_missing=False))[1].sha256)
+            except EngineError:
+                digests.append("missing")
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
     def _find(
         self, bundle: Bundle, stage: str, gpu: GpuFacts, options: SessionOptions

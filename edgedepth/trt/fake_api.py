@@ -178,7 +178,8 @@ class FakeTensorRt:
         wrong: stages whose engines compute something else, as TensorRT 10.3 did: by name, a factor on every output.
         says_no: what load() does instead: "deserialise" or "context" for the two that may return None, "memory".
 
-    `built` lists the requests that were built, `dla_core` is what load() was last asked for.
+    `wrong` may be changed later, `built` lists the requests that were built, `dla_core` is what load() was last asked
+    for.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class FakeTensorRt:
         self.built: list[BuildRequest] = []
         self.dla_core: int | None = None
         self._read_graph = read_graph
-        self._wrong = dict(wrong or {})
+        self.wrong = dict(wrong or {})
         self._says_no = says_no
         self._graphs: list[tuple[StageSpec, _Compute]] = []
 
@@ -236,7 +237,7 @@ class FakeTensorRt:
             raise EngineError(f"the engine {reason}", remedy=rebuild)
         assert isinstance(gpu, FakeGpu)
         stage, compute = self._graphs[header["graph"]]
-        return _FakeEngine(stage, compute, gpu, self._wrong.get(stage.name, 1.0))
+        return _FakeEngine(stage, compute, gpu, self.wrong.get(stage.name, 1.0))
 
 
 class _FakeEngine:
