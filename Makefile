@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: help setup demo test test-all check bench docs clean
+.PHONY: help setup demo test test-all check types-tensorrt bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ check: $(READY) ## formatting, lint, types, import directions, generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_reference.py --check
+
+types-tensorrt: $(READY) ## the TensorRT adapter against NVIDIA's API, as its stubs tell it
+	$(BIN)/python .ci/tensorrt_types.py
 
 docs: $(READY) ## write docs/reference from docstrings and --help
 	$(BIN)/python docs/make_reference.py

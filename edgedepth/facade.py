@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
 
+import numpy as np
+
+from edgedepth.core.arrays import arrays_of
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
@@ -45,6 +48,9 @@ class EdgeDepth:
         resident: "all" keeps every stage in memory; "one" loads them in turn for each frame: slower, and fits
             boards of 8 GB.
         threads: of the arithmetic; None leaves it to the backend.
+        build_if_missing: build the TensorRT engines that the bundle lacks for this device, and keep them in the
+            artefact store: minutes on a Jetson, once. tensorrt only.
+        dla_core: run on this deep learning accelerator of a Jetson, and on its GPU what it can't. tensorrt only.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
@@ -65,6 +71,8 @@ class EdgeDepth:
         tile_batch: int | Literal["auto"] | None = None,
         resident: Resident = "all",
         threads: int | None = None,
+        build_if_missing: bool = False,
+        dla_core: int | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
         check_color(color)
@@ -73,7 +81,7 @@ class EdgeDepth:
                 f"self_test is {self_test!r}; allowed are {', '.join(get_args(SelfTest))}", remedy="or leave it out"
             )
         self.color: Color = color
-        options = SessionOptions(device=device, threads=threads)
+        options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
         source = open_source(model, backend=backend, precision=precision, weights=weights, options=options)
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
@@ -90,7 +98,7 @@ class EdgeDepth:
                 tile_batch = self._tuned_tile_batch(threads)
             batch = tile_batch if tile_batch is not None else source.tile_batch or DEFAULT_TILE_BATCH
             self._program = open_program(self.spec, self._pool, layout=source.layout, tile_batch=batch)
-            self._prove(self_test)
+            self._prove(self_test, batch, options)
         except BaseException:
             self._pool.close()
             raise
@@ -100,7 +108,8 @@ class EdgeDepth:
 
         Args:
             frame: (H, W, 3) uint8 in `color` order; also (H, W), (H, W, 1), (H, W, 4), float in 0..1. 16 to 8192
-                pixels a side. It is never written to.
+                pixels a side. It is never written to. On tensorrt also such an array in the GPU's memory, with
+                `__cuda_array_interface__` and C-contiguous.
             focal_px: the camera's focal length in pixels of this frame. Then the field of view is not predicted,
                 and its stage is neither run nor loaded. None: predicted.
 
@@ -112,6 +121,8 @@ class EdgeDepth:
             OptionError: a focal length that isn't a positive number.
             UnusableOutputError: what the model gave can't be metres.
         """
+        if not isinstance(frame, np.ndarray):
+            frame = arrays_of(self._pool.session(self.spec.stages[0].name)).fetch(frame)
         rgb = as_rgb(frame, self.color)
         prediction = self._program.predict(rgb, focal_px=focal_px)
         return DepthResult(
@@ -140,11 +151,25 @@ class EdgeDepth:
     ) -> None:
         self.close()
 
-    def _prove(self, self_test: SelfTest) -> None:
+    def _prove(self, self_test: SelfTest, tile_batch: int, options: SessionOptions) -> None:
         if self.bundle is None or self_test == "never":
             return
-        if self_test == "always" or not is_proven(self.bundle, self._runtime()):
-            prove(self.bundle, self._runtime(), self._program)
+        bundle, backend = self.bundle, backend_named(self.backend)
+        # Engines that are built on the device differ from build to build, and each has to prove itself.
+        identity = getattr(backend, "identity", lambda *_: "")
+
+        def runtime() -> str:
+            return f"{self._runtime()} {identity(bundle, options)}".rstrip()
+
+        if self_test == "always" or not is_proven(bundle, runtime()):
+            prove(
+                bundle,
+                runtime,
+                self._program,
+                self._pool.session,
+                tile_batch=tile_batch,
+                known_bad=backend.availability().bad,
+            )
             # The golden frame asks for every stage; a caller who knows the focal length never needs this one.
             self._pool.release("fov")
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedepth.core.manifest import Golden
+from edgedepth.core.manifest import PROBE, Golden
 from edgedepth.core.spec import Precision
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.frames import as_rgb
 from edgedepth.programs.opening import open_program
+from edgedepth.programs.probes import Probes
 from edgedepth.programs.stages import StagePool
 
 __all__ = ["GOLDEN_FILE", "draw_golden_frame", "write_golden"]
@@ -44,15 +45,17 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
 
     frame = draw_golden_frame()
     # The stages share the model's weights, so opening them in turn costs nothing and lets buffers go early.
-    with StagePool(module_stages(source), resident="one") as pool:
+    probes = Probes(module_stages(source))
+    with StagePool(probes.open, resident="one") as pool:
         program = open_program(source.spec, pool, layout="staged", tile_batch=tile_batch)
         prediction = program.predict(as_rgb(frame, "rgb"))
-    np.savez(
-        folder / GOLDEN_FILE,
-        frame_rgb=frame,
-        depth=prediction.depth.astype(np.float32),
-        fov_deg=np.float32(prediction.fov_deg),
-    )
+    arrays: dict[str, Any] = {f"{PROBE}{name}": values for name, values in probes.seen.items()}
+    arrays |= {
+        "frame_rgb": frame,
+        "depth": prediction.depth.astype(np.float32),
+        "fov_deg": np.float32(prediction.fov_deg),
+    }
+    np.savez(folder / GOLDEN_FILE, **arrays)
     tolerance = tolerance_for(precision)
     return Golden(path=GOLDEN_FILE, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason)
 

@@ -10,6 +10,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, get_args
 
 from edgedepth.core.bundle import Bundle, BundleWriter, open_bundle, write_bundle
+from edgedepth.core.engine import BuildOptions
 from edgedepth.core.environment import versions_of
 from edgedepth.core.manifest import SCHEMA_VERSION, Artefact, Manifest
 from edgedepth.core.progress import Progress
@@ -27,7 +28,7 @@ __all__ = ["Recipe", "WriteStage", "check_options", "export_stages"]
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
 
-_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Recipe:
         write_stage: writes one stage.
         toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
         folded: whether the decoder's layers are folded: where transposed convolutions are fast.
+        build: how engines are built from the artefacts on the device; None: they run as they are.
     """
 
     target: str
@@ -47,6 +49,7 @@ class Recipe:
     write_stage: WriteStage
     toolchain: dict[str, str]
     folded: bool = False
+    build: BuildOptions | None = None
 
 
 def check_options(options: ExportOptions, target: str) -> Support:
@@ -79,6 +82,11 @@ def check_options(options: ExportOptions, target: str) -> Support:
             options.dynamic_batch and options.tile_batch != DEFAULT_TILE_BATCH,
             f"tile batch {options.tile_batch} and a dynamic batch exclude each other",
             "leave --tile-batch out and choose it when running, or leave --dynamic-batch out",
+        ),
+        (
+            options.engine is not None and target != "tensorrt",
+            f"--provider, --sm and what a builder takes have no effect on {_NAMES[target]}",
+            "leave them out, or use --target tensorrt",
         ),
     )
     for objects, reason, remedy in objections:
@@ -136,6 +144,7 @@ def _write(
         files=writer.file_entries(),
         toolchain=recipe.toolchain | versions_of(("edgedepth", "numpy")) | {"python": python_version()},
         created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        build=recipe.build,
     )
 
 

@@ -28,12 +28,16 @@ class SessionOptions:
             backend. openvino only.
         performance: what the backend plans for: the "latency" of one run, or the "throughput" of several at once.
             openvino only.
+        dla_core: the deep learning accelerator of a Jetson that shall run it; None: the GPU. tensorrt only.
+        build_if_missing: build the engines that a bundle lacks for this device, and keep them. tensorrt only.
     """
 
     device: str = "auto"
     threads: int | None = None
     streams: int | None = None
     performance: Performance = "latency"
+    dla_core: int | None = None
+    build_if_missing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no backend understands.
@@ -55,6 +59,9 @@ class SessionOptions:
             )
 
 
+_BACKEND_OF = {"dla_core": "tensorrt", "build_if_missing": "tensorrt"}
+
+
 def refuse_options(options: SessionOptions, backend: str, *names: str) -> None:
     """Refuse options that a backend has no use for.
 
@@ -71,7 +78,7 @@ def refuse_options(options: SessionOptions, backend: str, *names: str) -> None:
         if (value := getattr(options, name)) != getattr(unset, name):
             raise OptionError(
                 f"{name}={value!r} has no effect on the {backend} backend",
-                remedy=f"leave {name} out, or use backend='openvino'",
+                remedy=f"leave {name} out, or use backend={_BACKEND_OF.get(name, 'openvino')!r}",
             )
 
 
@@ -83,11 +90,13 @@ class Availability:
         version: of its runtime; None when it isn't installed.
         devices: what it can be asked for here, best first: ("cuda", "cpu"). Empty: it doesn't run here.
         reason: why it doesn't run here, and what cures it; empty when it does.
+        bad: what is known against this version; empty for nearly all.
     """
 
     version: str | None
     devices: tuple[str, ...]
     reason: str = ""
+    bad: str = ""
 
 
 class Backend(Protocol):
@@ -114,6 +123,7 @@ class Backend(Protocol):
 BACKENDS: dict[str, str] = {
     "onnx": "edgedepth.runtimes.ort_session:OrtBackend",
     "openvino": "edgedepth.runtimes.openvino_session:OpenVinoBackend",
+    "tensorrt": "edgedepth.runtimes.trt_backend:TrtBackend",
 }
 
 

@@ -19,7 +19,7 @@ from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
 from edgedepth.core.store import cache_folder
-from edgedepth.runtimes.base import Availability, SessionOptions
+from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
 from edgedepth.runtimes.mapped_files import forget_mapped_pages
 from edgedepth.runtimes.openvino_cache import compiled_cache
 from edgedepth.runtimes.openvino_devices import (
@@ -183,6 +183,7 @@ def _version(ov: Any) -> str:
 def _compile(path: Path, stage: StageSpec, options: SessionOptions, precision: Precision, bundle: Path | None) -> Any:
     ov = _openvino()
     core = _core()
+    refuse_options(options, "openvino", "dla_core", "build_if_missing")
     device = device_for(options.device, core.available_devices)
     check_thread_option(device, options)
     _check_is_ir(path, _version(ov))

@@ -105,7 +105,7 @@ class OrtSession:
     """
 
     def __init__(self, path: Path, stage: StageSpec, options: SessionOptions) -> None:
-        refuse_options(options, "onnx", "streams", "performance")
+        refuse_options(options, "onnx", "streams", "performance", "dla_core", "build_if_missing")
         self._stage = stage
         self._session: Any = _load(path, options)
         _compare_declaration(path, stage, self._session)

@@ -30,7 +30,7 @@ def reference_stages(model: LoadedModel, options: SessionOptions | None = None) 
     """
     if options is None:
         return module_stages(model)
-    refuse_options(options, "torch", "streams", "performance")
+    refuse_options(options, "torch", "streams", "performance", "dla_core", "build_if_missing")
     device = torch_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)

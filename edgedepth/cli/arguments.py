@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Literal
 
+from edgedepth.core.engine import BuildOptions
 from edgedepth.facade import EdgeDepth
+from edgedepth.trt.options import EngineOptions, parse_sms
 
-__all__ = ["add_device", "add_runner", "add_weights", "open_runner"]
+__all__ = ["add_device", "add_engine_options", "add_runner", "add_weights", "engine_options", "open_runner"]
 
 
 def add_weights(parser: argparse.ArgumentParser, when: str = "") -> None:
@@ -30,15 +32,51 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """How TensorRT builds engines."""
+    group = parser.add_argument_group("TensorRT")
+    group.add_argument("--provider", choices=("auto", "tensorrt", "tensorrt-rtx"), help="who builds (default: auto)")
+    group.add_argument(
+        "--sm", metavar="LIST", help="tensorrt-rtx, without a GPU: compute capabilities to build for (86,89,120)"
+    )
+    group.add_argument("--workspace-mb", type=int, metavar="N", help="the most scratch memory that a kernel may want")
+    group.add_argument("--optimization-level", type=int, metavar="N", help="0, quick build, to 5, fast engine")
+    group.add_argument("--dla", type=int, metavar="CORE", help="run on this DLA core of a Jetson, the rest on its GPU")
+
+
+def engine_options(args: argparse.Namespace) -> EngineOptions | None:
+    """What add_engine_options() was given; None where that was nothing.
+
+    Raises:
+        OptionError: a number or list that isn't one.
+    """
+    if (args.provider, args.sm, args.workspace_mb, args.optimization_level, args.dla) == (None,) * 5:
+        return None
+    return EngineOptions(
+        provider=args.provider or "auto",
+        sms=None if args.sm is None else parse_sms(args.sm),
+        build=BuildOptions(
+            workspace_mb=args.workspace_mb, optimization_level=args.optimization_level, dla_core=args.dla
+        ),
+    )
+
+
 def add_runner(parser: argparse.ArgumentParser) -> None:
     """What runs, and where: --bundle or --model, --backend, --precision, --device, --weights, and its memory."""
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
     chosen.add_argument("--model", help="run the newest bundle of this model; with --backend torch, the model itself")
     parser.add_argument(
-        "--backend", default="auto", help="onnx, openvino, or torch for the reference itself (default: the bundle's)"
+        "--backend",
+        default="auto",
+        help="onnx, openvino, trt, or torch for the reference itself (default: the bundle's)",
     )
     parser.add_argument("--precision", help="fp32, fp16 or bf16, to choose among the store's bundles")
+    parser.add_argument(
+        "--build-if-missing",
+        action="store_true",
+        help="with --backend trt: build engines that the bundle lacks for this device, and keep them",
+    )
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
     parser.add_argument(
@@ -79,4 +117,5 @@ def open_runner(args: argparse.Namespace) -> EdgeDepth:
         color="rgb",
         tile_batch=args.tile_batch,
         resident=args.resident,
+        build_if_missing=args.build_if_missing,
     )

@@ -3,6 +3,7 @@
 edgedepth export --model depth-pro-mini --target onnx
 edgedepth export --target onnx --fp16 --weights depth_pro.pt --out depth-pro-fp16
 edgedepth export --target openvino --bf16
+edgedepth export --target tensorrt --fp16
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgedepth.cli.arguments import add_weights
+from edgedepth.cli.arguments import add_engine_options, add_weights, engine_options
 from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.targets import PLANNED
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
+from edgedepth.exporters.trt_engines import proven_here
 from edgedepth.exporting import export_bundle
 from edgedepth.models.registry import DEFAULT_MODEL
 
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--opset", type=int, default=ExportOptions().opset, help="ONNX opset, with --target onnx (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
+    add_engine_options(parser)
     parser.set_defaults(precision="fp32")
 
 
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         tile_batch=args.tile_batch,
         dynamic_batch=args.dynamic_batch,
         opset=args.opset,
+        engine=engine_options(args),
     )
     with progress_bar() as progress:
         bundle = export_bundle(
@@ -99,5 +103,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(bundle_facts(bundle))
     else:
         print_bundle(bundle)
+        if bundle.manifest.target == "tensorrt":
+            note(proven_here(bundle))
+            return 0
         note(f"next: edgedepth verify {bundle.path} --images DIR")
     return 0

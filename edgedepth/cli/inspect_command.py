@@ -12,6 +12,7 @@ from typing import Any
 
 from edgedepth.cli.console import print_json, print_table
 from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.engine import EngineFacts
 from edgedepth.core.plain import to_plain
 from edgedepth.core.spec import TensorSpec
 
@@ -67,6 +68,22 @@ def print_bundle(bundle: Bundle) -> None:
         for artefact in artefacts
     ]
     print_table(("stage", "artefact", "inputs", "outputs"), rows)
+    if manifest.engines:
+        print_table(
+            ("engine of", "built by", "for", "size MB", "build s", "peak MB"), [_engine(e) for e in manifest.engines]
+        )
+
+
+def _engine(engine: EngineFacts) -> tuple[str, ...]:
+    sms = f"SM {', '.join(map(str, engine.sms))}"
+    return (
+        engine.stage.name,
+        f"{engine.provider} {engine.version}",
+        f"{engine.device}, {sms}" if engine.device else f"{sms}, ahead of time",
+        f"{engine.size / 1e6:.1f}",
+        f"{engine.build_s:.1f}",
+        "–" if engine.peak_rss_mb is None else f"{engine.peak_rss_mb:.0f}",
+    )
 
 
 def _tensors(tensors: tuple[TensorSpec, ...]) -> str:

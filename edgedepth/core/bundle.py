@@ -238,6 +238,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
                 remedy=f"don't use this bundle; {_EXPORT_AGAIN}",
             )
     used = [artefact.path for artefact in manifest.artefacts.values()] + [manifest.golden.path]
+    used += [engine.path for engine in manifest.engines]
     if unknown := [path for path in used if path not in manifest.files]:
         raise BundleSchemaError(
             f"{folder / MANIFEST} uses {unknown[0]!r}, which is not among its files", remedy=_EXPORT_AGAIN

@@ -17,6 +17,7 @@ The tree::
     │   │   ├── WeightsMismatchError   tensors missing, unexpected or of another shape
     │   │   └── DownloadError      the network, or what came over it
     │   ├── DeviceError            a device or provider that was asked for and isn't there
+    │   │   └── DeviceMemoryError  the device's memory is too small for what was asked of it
     │   ├── TrainingError          a training run that can't start or go on
     │   ├── CalibrationError       frames that can't calibrate, or a calibration set that doesn't fit
     │   ├── OutputError            a path that can't be written, a disk that is full
@@ -25,6 +26,7 @@ The tree::
     │       ├── BundleSchemaError      a manifest that is not understood, or is newer
     │       ├── BundleTamperedError    a file whose content is not what the manifest says
     │       ├── BundlePathError        a file name that leads out of the bundle
+    │       ├── EngineError            a TensorRT engine that is missing, foreign, stale or damaged
     │       └── BundleBusyError        another process is writing this folder
     └── CheckFailedError           a proof was asked for and came out negative: exit code 1
         ├── SelfTestError          a bundle's golden output isn't reproduced on this device
@@ -46,8 +48,10 @@ __all__ = [
     "CheckFailedError",
     "DataSetError",
     "DeviceError",
+    "DeviceMemoryError",
     "DownloadError",
     "EdgeDepthError",
+    "EngineError",
     "ExportFailedError",
     "FrameError",
     "MissingExtraError",
@@ -153,6 +157,10 @@ class DeviceError(UserError):
     """A device or provider that was asked for and isn't there."""
 
 
+class DeviceMemoryError(DeviceError):
+    """The device's memory is too small for what was asked of it."""
+
+
 class TrainingError(UserError):
     """A training run that can't start or go on."""
 
@@ -183,6 +191,10 @@ class BundleTamperedError(BundleError):
 
 class BundlePathError(BundleError):
     """A file name that leads out of the bundle."""
+
+
+class EngineError(BundleError):
+    """A TensorRT engine that is missing, foreign, stale or damaged."""
 
 
 class BundleBusyError(BundleError):

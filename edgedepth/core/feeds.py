@@ -17,12 +17,15 @@ __all__ = ["check_feeds", "output_buffers"]
 _REMEDY = "the stage's declared inputs and outputs are listed by: edgedepth inspect BUNDLE"
 
 
-def check_feeds(stage: StageSpec, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+def check_feeds(
+    stage: StageSpec, feeds: Mapping[str, npt.NDArray[Any]], kinds: tuple[type, ...] = (np.ndarray,)
+) -> dict[str, int]:
     """Compare what was fed with what the stage declares.
 
     Args:
         stage: the declaration.
         feeds: arrays by input name, of any strides.
+        kinds: the types of array that the session takes.
 
     Returns:
         The sizes of the dimensions that have names: {"tiles": 5}.
@@ -33,17 +36,23 @@ def check_feeds(stage: StageSpec, feeds: Mapping[str, npt.NDArray[Any]]) -> dict
     _check_names(stage.name, "input", stage.inputs, feeds, complete=True)
     sizes: dict[str, int] = {}
     for spec in stage.inputs:
-        _check_tensor(stage.name, "input", spec, feeds[spec.name], sizes)
+        _check_tensor(stage.name, "input", spec, feeds[spec.name], sizes, kinds=kinds)
     return sizes
 
 
-def output_buffers(stage: StageSpec, out: Mapping[str, Array] | None, sizes: Mapping[str, int]) -> dict[str, Array]:
+def output_buffers(
+    stage: StageSpec,
+    out: Mapping[str, Array] | None,
+    sizes: Mapping[str, int],
+    kinds: tuple[type, ...] = (np.ndarray,),
+) -> dict[str, Array]:
     """The arrays that results go into: the caller's own where there are any, new ones for the rest.
 
     Args:
         stage: the declaration.
         out: arrays by output name, or None.
         sizes: what check_feeds() found.
+        kinds: the types of array that the session writes to.
 
     Returns:
         An array for every output, in the declared order.
@@ -60,7 +69,7 @@ def output_buffers(stage: StageSpec, out: Mapping[str, Array] | None, sizes: Map
             buffers[spec.name] = np.empty(shape, np.float32)
             continue
         array = out[spec.name]
-        _check_tensor(stage.name, "output", spec, array, dict(sizes))
+        _check_tensor(stage.name, "output", spec, array, dict(sizes), kinds=kinds)
         if not (array.flags.c_contiguous and array.flags.writeable and array.flags.aligned):
             raise StageError(
                 f"stage {stage.name}: the buffer for output {spec.name!r} can't be written in place; "
@@ -85,11 +94,14 @@ def _check_names(
         )
 
 
-def _check_tensor(stage: str, kind: str, spec: TensorSpec, array: object, sizes: dict[str, int]) -> None:
+def _check_tensor(
+    stage: str, kind: str, spec: TensorSpec, array: Any, sizes: dict[str, int], *, kinds: tuple[type, ...]
+) -> None:
     """Compare one array with its declaration; `sizes` learns the dimensions that have names."""
     expected = f"expected an array of {spec.dtype}, shape ({', '.join(map(str, spec.shape))})"
     where = f"stage {stage}: {kind} {spec.name!r}"
-    if not isinstance(array, np.ndarray):
+    is_array = isinstance(array, kinds)
+    if not is_array:
         raise StageError(f"{where}: got {type(array).__name__}, {expected}", remedy=_REMEDY)
     if array.dtype != np.dtype(spec.dtype):
         raise StageError(f"{where}: got dtype {array.dtype}, {expected}", remedy=_REMEDY)

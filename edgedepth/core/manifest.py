@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import BundleSchemaError
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.spec import Layout, ModelSpec, Precision, StageSpec
 
 __all__ = [
+    "PROBE",
     "SCHEMA_VERSION",
     "Artefact",
     "FileEntry",
@@ -24,6 +26,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+PROBE = "probe."
+"""How the names of stages' values in a golden .npz begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,8 @@ class Golden:
     """What the reference gave for one known frame: every device must reproduce it before it serves.
 
     Args:
-        path: an .npz with frame_rgb (H, W, 3) uint8, depth (H, W) float32 in metres, fov_deg () float32.
+        path: an .npz with frame_rgb (H, W, 3) uint8, depth (H, W) float32 in metres, fov_deg () float32, and some
+            values of each stage's outputs as "probe.STAGE.OUTPUT" (programs/probes.py).
         max_abs_rel: mean of |depth - golden| / golden that is still right at this precision.
         reason: why that much.
     """
@@ -86,6 +92,8 @@ class Manifest:
         device: what the artefacts are bound to; None: portable.
         calibration: fingerprint of the INT8 calibration set, or None.
         parity: the parity report's summary, once verified at export, or None.
+        build: how TensorRT engines are built from the artefacts; None: the artefacts run as they are.
+        engines: those that were built.
     """
 
     schema_version: int
@@ -102,6 +110,8 @@ class Manifest:
     device: str | None = None
     calibration: str | None = None
     parity: dict[str, float | bool] | None = None
+    build: BuildOptions | None = None
+    engines: tuple[EngineFacts, ...] = ()
 
 
 def render_manifest(manifest: Manifest) -> str:

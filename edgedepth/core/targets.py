@@ -6,9 +6,13 @@ from edgedepth.core.spec import Precision
 
 __all__ = ["ALIASES", "PLANNED", "PRECISIONS"]
 
-PRECISIONS: dict[str, tuple[Precision, ...]] = {"onnx": ("fp32", "fp16"), "openvino": ("fp32", "fp16", "bf16")}
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16"),
+    "openvino": ("fp32", "fp16", "bf16"),
+    "tensorrt": ("fp32", "fp16"),
+}
 """What each target that is built can be exported at, the default first."""
 
-PLANNED = ("tensorrt", "coreml")
+PLANNED = ("coreml",)
 
 ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx", "ov": "openvino"}

@@ -5,11 +5,14 @@ Source: Depth Pro (arXiv 2410.02073), section 3.1 and figure 3; github.com/apple
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from edgedepth.core.arrays import HOST, Arrays, arrays_of
 from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array, Session
 from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
@@ -79,21 +82,27 @@ class DepthProProgram(CanonicalProgram):
         self._width = int(self._patch_encoder.outputs[0].shape[-1])  # channels of a feature
         self._buffers: tuple[_TileBuffers, _TileBuffers] | None = None
         self._fused: dict[str, Array] | None = None
+        self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
 
     def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:
         pyramid = self._pyramid(rgb, watch)
-        fused = self._encode_tiles(pyramid, watch)
+        # Features stay where the patch encoder made them, if it offers the place.
+        arrays = arrays_of(self._pool.session("patch_encoder"))
+        fused = self._encode_tiles(pyramid, arrays, watch)
         # The last level is one tile: what the image encoder and the field of view see.
         thumbnail = pyramid[-1][None]
         del pyramid
-        image_features = self._run("image_encoder", {"image": thumbnail}, watch)["image_features"]
+        image_features = self._run(
+            "image_encoder", {"image": thumbnail}, watch, self._resident("image_encoder", arrays)
+        )
         size = self.spec.preprocess.size
         # Allocated for each frame: it becomes the caller's.
-        out = {"canonical_inverse_depth": np.empty((1, 1, size, size), np.float32)}
-        decoded = self._run("decoder", {**fused, "image_features": image_features}, watch, out)
+        out = self._resident("decoder", arrays) | {"canonical_inverse_depth": np.empty((1, 1, size, size), np.float32)}
+        decoded = self._run("decoder", {**fused, **image_features}, watch, out)
         del image_features, fused
         if self._pool.resident == "one":
             self._fused = None
+            self._between.clear()
         fov_deg = float("nan")
         if want_fov:
             feeds = {"image": thumbnail, "lowres_features": decoded["lowres_features"]}
@@ -118,7 +127,17 @@ class DepthProProgram(CanonicalProgram):
                 shrink(image, levels[-1])
         return levels
 
-    def _encode_tiles(self, pyramid: list[Array], watch: Stopwatch) -> dict[str, Array]:
+    def _resident(self, name: str, arrays: Arrays) -> dict[str, Array]:
+        """Arrays for those outputs of a stage that only other stages read."""
+        if name not in self._between:
+            self._between[name] = {
+                tensor.name: arrays.resident(tuple(map(int, tensor.shape)))
+                for tensor in self.spec.stage(name).outputs
+                if tensor.name != "canonical_inverse_depth"
+            }
+        return self._between[name]
+
+    def _encode_tiles(self, pyramid: list[Array], arrays: Arrays, watch: Stopwatch) -> dict[str, Array]:
         """Run all tiles, a micro-batch at a time, each straight into the fused maps; (1, side, side, C) by name.
 
         While one micro-batch runs, the one before it is fused and the next one is cut.
@@ -126,8 +145,8 @@ class DepthProProgram(CanonicalProgram):
         session = self._pool.session("patch_encoder")
         fixed = self._check_tile_batch(session)
         with watch("tiling"):
-            self._buffers = buffers = self._buffers or (self._new_buffers(), self._new_buffers())
-            self._fused = fused = self._fused or self._new_fused()
+            self._buffers = buffers = self._buffers or (self._new_buffers(arrays), self._new_buffers(arrays))
+            self._fused = fused = self._fused or self._new_fused(arrays)
         running: tuple[_Batch, Future[dict[str, Array]]] | None = None
 
         def fuse_next() -> None:
@@ -136,14 +155,16 @@ class DepthProProgram(CanonicalProgram):
             with watch("patch_encoder"):
                 outputs = future.result()
             with watch("tiling"):
-                self._fuse(fused, outputs, batch)
+                self._fuse(arrays, fused, outputs, batch)
 
         with ThreadPoolExecutor(1, "edgedepth-tiles") as worker:
+            # A device has a queue of its own, which both copies and runs belong to.
+            submit = worker.submit if arrays is HOST else _at_once
             for number, start in enumerate(range(0, len(self._tiles), self._tile_batch)):
                 batch = self._tiles[start : start + self._tile_batch]
                 with watch("tiling"):
                     feeds, out = self._cut(pyramid, batch, buffers[number % 2], fixed=fixed)
-                submitted = worker.submit(run_stage, session, self._patch_encoder, feeds, out)
+                submitted = submit(run_stage, session, self._patch_encoder, feeds, out)
                 if running:
                     fuse_next()
                 running = batch, submitted
@@ -174,24 +195,30 @@ class DepthProProgram(CanonicalProgram):
             )
         return isinstance(batch, int)
 
-    def _new_buffers(self) -> _TileBuffers:
+    def _new_buffers(self, arrays: Arrays) -> _TileBuffers:
         tile, grid = self._tiling.tile, self._tiling.grid
         features = (self._tile_batch, grid, grid, self._width)
         return _TileBuffers(
-            tiles=np.empty((self._tile_batch, 3, tile, tile), np.float32),
-            outputs={tensor.name: np.empty(features, np.float32) for tensor in self._patch_encoder.outputs},
+            tiles=arrays.staging((self._tile_batch, 3, tile, tile)),
+            outputs={tensor.name: arrays.resident(features) for tensor in self._patch_encoder.outputs},
         )
 
-    def _new_fused(self) -> dict[str, Array]:
+    def _new_fused(self, arrays: Arrays) -> dict[str, Array]:
         sides = [fused_side(self._tiling, level) for level in self._tiling.levels]
         names = {"latent0": sides[0], "latent1": sides[0]}
         names |= {f"level{index}": side for index, side in enumerate(sides)}
-        return {name: np.empty((1, side, side, self._width), np.float32) for name, side in names.items()}
+        return {name: arrays.resident((1, side, side, self._width)) for name, side in names.items()}
 
     @staticmethod
-    def _fuse(fused: dict[str, Array], outputs: dict[str, Array], batch: _Batch) -> None:
+    def _fuse(arrays: Arrays, fused: dict[str, Array], outputs: dict[str, Array], batch: _Batch) -> None:
         for row, tile in enumerate(batch):
-            fuse_tile(fused[f"level{tile.index}"][0], outputs["features"][row], tile.level, tile.box)
+            fuse_tile(fused[f"level{tile.index}"][0], outputs["features"][row], tile.level, tile.box, arrays.copy)
             if tile.index == 0:
                 for name in ("latent0", "latent1"):
-                    fuse_tile(fused[name][0], outputs[name][row], tile.level, tile.box)
+                    fuse_tile(fused[name][0], outputs[name][row], tile.level, tile.box, arrays.copy)
+
+
+def _at_once(run: Callable[..., dict[str, Array]], *arguments: Any) -> Future[dict[str, Array]]:
+    done: Future[dict[str, Array]] = Future()
+    done.set_result(run(*arguments))
+    return done

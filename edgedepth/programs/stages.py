@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy.typing as npt
 
+from edgedepth.core.arrays import arrays_of
 from edgedepth.core.errors import OptionError, StageError
 from edgedepth.core.feeds import check_feeds
 from edgedepth.core.session import Array, OpenStage, Session
@@ -112,7 +113,7 @@ def run_stage(
     Raises:
         StageError: a tensor is missing, or has another shape or dtype. Values are not looked at.
     """
-    sizes = check_feeds(stage, feeds)
+    sizes = check_feeds(stage, feeds, arrays_of(session).kinds)
     outputs = session.run(feeds, out)
     for tensor in stage.outputs:
         declared = tuple(sizes.get(size, -1) if isinstance(size, str) else size for size in tensor.shape)

@@ -6,6 +6,7 @@ github.com/apple/ml-depth-pro.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,13 @@ def fused_side(tiling: TilingSpec, level: PyramidLevel) -> int:
     return level.steps * tiling.grid - 2 * (level.steps - 1) * level.padding
 
 
-def fuse_tile(fused: Array, features: Array, level: PyramidLevel, box: Box) -> None:
+def fuse_tile(
+    fused: Array,
+    features: Array,
+    level: PyramidLevel,
+    box: Box,
+    copy: Callable[[Array, Array], None] = np.copyto,
+) -> None:
     """Copy a tile's features to their place in the level's fused map.
 
     Where two tiles overlap, each gives up `padding` features at the border between them.
@@ -84,11 +91,12 @@ def fuse_tile(fused: Array, features: Array, level: PyramidLevel, box: Box) -> N
         features: (grid, grid, C), channels last: whole runs of a row are contiguous on both sides of the copy.
         level: the tile's level.
         box: the tile.
+        copy: copies its second argument into its first, where arrays don't lie in the host's memory.
     """
     grid = features.shape[0]
     rows, fused_rows = _kept(box.row, level, grid)
     columns, fused_columns = _kept(box.column, level, grid)
-    np.copyto(fused[fused_rows, fused_columns], features[rows, columns])
+    copy(fused[fused_rows, fused_columns], features[rows, columns])
 
 
 def _kept(index: int, level: PyramidLevel, grid: int) -> tuple[slice, slice]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from edgedepth.core.errors import BundleTamperedError, CheckFailedError, SelfTestError
-from edgedepth.core.manifest import Golden
+from edgedepth.core.manifest import PROBE, Golden
 from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
 
-__all__ = ["run_self_test"]
+__all__ = ["differing_stage", "golden_frame", "run_self_test"]
 
 
 def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
@@ -50,6 +51,37 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
             remedy=refuse,
         )
     return abs_rel
+
+
+def golden_frame(path: Path) -> Array:
+    """The frame alone, (H, W, 3) float32 RGB in 0..1; errors as run_self_test."""
+    return _read(path)[0]
+
+
+def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) -> str:
+    """Which stage a device computes wrongly, in words; empty when none stands out, or the bundle holds no probes.
+
+    Stages feed each other, so the first that is out of its tolerance is the one to name.
+
+    Args:
+        path: the golden .npz.
+        seen: values of the device's stages on the golden frame, by "stage.output" (programs/probes.py).
+        max_rel: the largest error of a stage's output that is still right, over its largest value.
+    """
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        expected = {name.removeprefix(PROBE): archive[name] for name in archive.files if name.startswith(PROBE)}
+    for name, values in seen.items():  # in the order in which they ran
+        if name not in expected or expected[name].shape != values.shape:
+            continue
+        scale = float(np.abs(expected[name]).max()) or 1.0
+        error = float(np.abs(values - expected[name]).max()) / scale
+        if not error <= max_rel:  # NaN too
+            stage, _, output = name.partition(".")
+            return (
+                f"the first stage that differs is {stage}: its output {output} is off by {error:.3g} of its largest "
+                f"value, at most {max_rel:.3g} is allowed"
+            )
+    return ""
 
 
 def _read(path: Path) -> tuple[Array, Array]:

@@ -106,8 +106,12 @@ def test_a_changed_weight_is_refused_before_it_serves(
     [
         (("--model", "depth-proo"), "there is no model 'depth-proo'; allowed are depth-pro, depth-pro-mini"),
         (("--target", "tflite"), "there is no target 'tflite'"),
-        (("--target", "tensorrt", "--fp16"), "export to tensorrt is not built yet"),
-        (("--target", "trt"), "export to tensorrt is not built yet"),
+        (("--sm", "89"), "have no effect on ONNX"),
+        (("--target", "trt", "--bf16"), "TensorRT at bf16 is not built yet"),
+        (("--target", "trt", "--opset", "18"), "TensorRT's graphs have opset 20"),
+        (("--target", "trt", "--sm", "ampere"), "--sm is 'ampere'"),
+        (("--target", "trt", "--workspace-mb", "0"), "--workspace-mb is 0"),
+        (("--target", "trt", "--provider", "tensorrt", "--sm", "87"), "--sm is for tensorrt-rtx"),
         (("--target", "coreml"), "export to coreml is not built yet"),
         (("--int8",), "int8 is not built yet"),
         (("--calib", "set"), "--calib goes with --int8"),
@@ -177,7 +181,7 @@ def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
     assert targets["onnx"]["runs"]
     assert targets["onnx"]["exports"]
     assert "cpu" in targets["onnx"]["devices"]
-    for planned in ("tensorrt", "coreml"):
+    for planned in ("coreml",):
         assert not targets[planned]["runs"]
         assert "not built yet" in targets[planned]["reason"]
 

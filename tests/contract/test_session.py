@@ -23,7 +23,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from edgedepth.core.engine import BuildOptions
 from edgedepth.core.errors import StageError
+from edgedepth.core.progress import silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.exporters.to_openvino_stage import onnx_to_ir
@@ -32,6 +34,10 @@ from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.openvino_session import OpenVinoSession
 from edgedepth.runtimes.ort_session import OrtSession
 from edgedepth.runtimes.torch_session import TorchSession
+from edgedepth.runtimes.trt_session import TrtSession
+from edgedepth.trt.adapter import BuildRequest
+from edgedepth.trt.fake_api import FakeGpu, FakeTensorRt
+from edgedepth.trt.memory import DeviceArrays
 
 
 def toy_stage(tiles: int | str) -> StageSpec:
@@ -101,11 +107,23 @@ def open_fake(stage: StageSpec, folder: Path) -> Session:
     return FakeSession(stage, lambda _, feeds: toy_numpy(feeds))
 
 
+def open_tensorrt(stage: StageSpec, folder: Path) -> Session:
+    """The whole session over the shipped fake of TensorRT and CUDA: no machine that tests run on has a GPU."""
+
+    def read(path: Path) -> tuple[StageSpec, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+        return stage, toy_numpy
+
+    provider, gpu = FakeTensorRt(read), FakeGpu()
+    plan = provider.build(BuildRequest(onnx=folder / "toy.onnx", sms=(), options=BuildOptions()), silent)
+    return TrtSession(stage, provider.load(plan.data, gpu, dla_core=None), DeviceArrays(gpu), "fake GPU")
+
+
 BACKENDS: dict[str, Callable[[StageSpec, Path], Session]] = {
     "torch": open_torch,
     "onnx": open_onnx,
     "openvino": open_openvino,
     "fake": open_fake,
+    "tensorrt": open_tensorrt,
 }
 
 OpenToy = Callable[..., Session]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.manifest import Artefact, FileEntry, Golden, Manifest, read_manifest, render_manifest
 from edgedepth.core.spec import ModelSpec, PreprocessSpec, PyramidLevel, StageSpec, TensorSpec, TilingSpec
 
@@ -70,6 +71,25 @@ FULL = Manifest(
     device="NVIDIA Orin (compute 8.7)",
     calibration="cd" * 32,
     parity={"passed": True, "abs_rel": 1e-05, "max_rel": 0.5},
+    build=BuildOptions(workspace_mb=2048),
+    engines=(
+        EngineFacts(
+            stage=FOV,
+            path="fov/tensorrt-10.16.2-sm87-05050505.plan",
+            sha256="05" * 32,
+            size=4_096,
+            provider="tensorrt",
+            version="10.16.2",
+            sms=(87,),
+            device="Orin",
+            precision="fp16",
+            onnx_sha256="06" * 32,
+            options=BuildOptions(workspace_mb=2048, dla_core=0),
+            build_s=61.5,
+            peak_rss_mb=2_200.5,
+            on_gpu=("Softmax_1",),
+        ),
+    ),
 )
 
 

@@ -62,6 +62,6 @@ def test_targets() -> None:
     assert exporter_for("onnx").target == "onnx"
     assert exporter_for("ov").target == "openvino"
     with pytest.raises(UnsupportedError, match="not built yet"):
-        exporter_for("trt")
+        exporter_for("coreml")
     with pytest.raises(OptionError, match="caffe"):
         exporter_for("caffe")

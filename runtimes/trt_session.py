@@ -1,0 +1,199 @@
+"""One TensorRT engine as a Session: named tensors, pinned staging, one stream, CUDA graphs where they are allowed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.core.errors import EngineError, StageError
+from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.session import Array
+from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.trt.adapter import Engine
+from edgedepth.trt.memory import DeviceArray, DeviceArrays, PinnedArray, as_device_array, is_device_array
+
+__all__ = ["TrtSession"]
+
+_MOST_GRAPHS = 8  # a program runs a stage on one or two sets of buffers; more means that they change each time
+
+log = logging.getLogger("edgedepth")
+
+
+class TrtSession:
+    """An engine and its buffers, allocated at the first run and kept.
+
+    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous); `out` takes the
+    program's resident arrays too. A run whose outputs all stay on the device returns when its feeds were read, and the
+    GPU works on.
+
+    Not thread-safe: it has one set of buffers. Open one for each thread.
+
+    Args:
+        stage: what the manifest declares; the engine has to agree.
+        engine: loaded.
+        arrays: of the GPU that it was loaded on.
+        device: in words, for `device`.
+
+    Raises:
+        EngineError: the engine isn't what the manifest declares.
+    """
+
+    def __init__(self, stage: StageSpec, engine: Engine, arrays: DeviceArrays, device: str) -> None:
+        _compare_declaration(stage, engine)
+        self.arrays = arrays
+        self._stage = stage
+        self._engine: Engine | None = engine
+        self._device = device
+        self._staging: dict[str, Array] = {}
+        self._buffers: dict[str, DeviceArray] = {}
+        self._graphs: dict[tuple[object, ...], Callable[[], None] | None] = {}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What run() takes."""
+        return self._stage.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What run() gives."""
+        return self._stage.outputs
+
+    @property
+    def device(self) -> str:
+        """The GPU, with the provider and its version."""
+        return self._device
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Run the stage once, as Session.run() says; device arrays are read and written where they lie."""
+        if self._engine is None:
+            raise StageError(
+                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
+            )
+        given: dict[str, Any] = {name: self._viewed(array) for name, array in feeds.items()}
+        kinds = self.arrays.kinds
+        sizes = check_feeds(self._stage, given, kinds)
+        results: dict[str, Any] = output_buffers(self._stage, out, sizes, kinds)
+        inputs = {name: self._on_device(name, array) for name, array in given.items()}
+        outputs = {
+            name: array if isinstance(array, DeviceArray) else self._buffer(name, array.shape)
+            for name, array in results.items()
+        }
+        gpu = self.arrays.gpu
+        try:
+            feeds_were_read = gpu.mark()
+            self._enqueue(self._engine, inputs, outputs)
+            self._download(results, outputs)
+            feeds_were_read()
+        except StageError as error:
+            raise StageError(f"stage {self._stage.name} failed: {error.problem}", remedy=error.remedy) from error
+        return results
+
+    def close(self) -> None:
+        """Free the engine and the buffers."""
+        if self._engine is not None:
+            # Nothing may still be running in memory that is about to be freed.
+            self.arrays.gpu.synchronise()
+            self._graphs.clear()
+            self._engine.close()
+        self._engine = None
+        self._staging.clear()
+        self._buffers.clear()
+
+    def _viewed(self, array: object) -> object:
+        """Another library's device array as one of ours; its stream is not ours, so everything is waited for."""
+        if not is_device_array(array):
+            return array
+        if not isinstance(array, DeviceArray):
+            self.arrays.gpu.synchronise(everything=True)
+        return as_device_array(array)
+
+    def _on_device(self, name: str, array: Any) -> DeviceArray:
+        """The feed's own memory, or an upload of it."""
+        if isinstance(array, DeviceArray):
+            if not array.flags.c_contiguous:
+                raise StageError(
+                    f"stage {self._stage.name}: input {name!r} is a device array that isn't C-contiguous",
+                    remedy="make it contiguous first",
+                )
+            return array
+        staged = array
+        if not (isinstance(array, PinnedArray) and array.flags.c_contiguous):
+            staged = self._staged(name, array.shape)
+            np.copyto(staged, array)
+        buffer = self._buffer(name, array.shape)
+        self.arrays.gpu.upload(buffer.address, staged)
+        return buffer
+
+    def _enqueue(self, engine: Engine, inputs: Mapping[str, DeviceArray], outputs: Mapping[str, DeviceArray]) -> None:
+        """Run once on these buffers: recorded the second time that they come, replayed from then on."""
+
+        def bind_and_enqueue() -> None:
+            for name, array in inputs.items():
+                engine.set_input_shape(name, array.shape)
+                engine.bind(name, array.address)
+            for name, array in outputs.items():
+                engine.bind(name, array.address)
+            engine.enqueue()
+
+        key = tuple((name, array.address, array.shape) for name, array in (*inputs.items(), *outputs.items()))
+        if not engine.capturable or (key not in self._graphs and len(self._graphs) >= _MOST_GRAPHS):
+            bind_and_enqueue()
+        elif key not in self._graphs:
+            # The first run outside of a graph: engines allocate and choose kernels then, which can't be recorded.
+            self._graphs[key] = None
+            bind_and_enqueue()
+        else:
+            graph = self._graphs[key] or self.arrays.gpu.capture(bind_and_enqueue)
+            self._graphs[key] = graph
+            if graph is None:
+                log.debug("stage %s can't be recorded as a CUDA graph", self._stage.name)
+                self._graphs.pop(key)
+                engine.capturable = False
+                bind_and_enqueue()
+            else:
+                graph()
+
+    def _download(self, results: Mapping[str, Any], outputs: Mapping[str, DeviceArray]) -> None:
+        """Bring down what the host asked for, and wait for it; for nothing, if it asked for nothing."""
+        gpu = self.arrays.gpu
+        host = {name: array for name, array in results.items() if isinstance(array, np.ndarray)}
+        if not host:
+            return
+        staged = {name: self._staged(name, array.shape) for name, array in host.items()}
+        for name, array in staged.items():
+            gpu.download(array, outputs[name].address)
+        gpu.synchronise()
+        for name, array in host.items():
+            np.copyto(array, staged[name])
+
+    def _staged(self, name: str, shape: tuple[int, ...]) -> Array:
+        """A pinned array for a tensor: the same one as long as its shape is."""
+        if name not in self._staging or self._staging[name].shape != shape:
+            self._staging[name] = self.arrays.staging(shape)
+        return self._staging[name]
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> DeviceArray:
+        """Device memory for a tensor that the caller holds on the host."""
+        if name not in self._buffers or self._buffers[name].shape != shape:
+            self._graphs.clear()  # they hold the old address
+            self._buffers[name] = self.arrays.resident(shape)
+        return self._buffers[name]
+
+
+def _compare_declaration(stage: StageSpec, engine: Engine) -> None:
+    """The manifest is what programs allocate by: an engine that says otherwise isn't the bundle's."""
+    for kind, declared, is_input in (("inputs", stage.inputs, True), ("outputs", stage.outputs, False)):
+        expected = sorted(
+            (spec.name, spec.dtype, tuple(-1 if isinstance(size, str) else size for size in spec.shape))
+            for spec in declared
+        )
+        found = sorted((t.name, t.dtype, t.shape) for t in engine.tensors if t.is_input == is_input)
+        if expected != found:
+            raise EngineError(
+                f"the engine of stage {stage.name} has the {kind} {found}; the manifest declares {expected}",
+                remedy="build it again: edgedepth build BUNDLE",
+            )

@@ -1,0 +1,416 @@
+"""The whole tensorrt backend over the shipped fake of TensorRT and CUDA, which computes with ONNX Runtime.
+
+No machine that tests run on has a GPU: what only one can show is in tests/gpu.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgedepth import EdgeDepth
+from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
+from edgedepth.core.engine import BuildOptions, EngineFacts
+from edgedepth.core.errors import (
+    DeviceError,
+    DeviceMemoryError,
+    EdgeDepthError,
+    EngineError,
+    FrameError,
+    OptionError,
+    SelfTestError,
+    StageError,
+)
+from edgedepth.core.manifest import Manifest
+from edgedepth.core.store import cache_folder
+from edgedepth.exporters.golden import draw_golden_frame
+from edgedepth.exporters.trt_engines import build_bundle
+from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.trt_backend import TrtBackend
+from edgedepth.trt import providers
+from edgedepth.trt.adapter import GpuFacts
+from edgedepth.trt.engines import mismatch
+from edgedepth.trt.fake_api import FakeGpu, FakeTensorRt, read_with_onnxruntime
+from edgedepth.trt.memory import DeviceArray
+from edgedepth.trt.options import EngineOptions
+
+ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000)
+FRAME = draw_golden_frame()
+
+
+class OnGpu:
+    """A picture in a fake GPU's memory, as another library hands it over."""
+
+    def __init__(self, gpu: FakeGpu, picture: Any) -> None:
+        self.address = gpu.allocate(picture.nbytes)
+        gpu.upload(self.address, np.ascontiguousarray(picture))
+        self.shape, self.strides = picture.shape, None
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        where = (self.address, True)
+        return {"shape": self.shape, "typestr": "|u1", "data": where, "strides": self.strides, "version": 3}
+
+
+class Machine:
+    """A Jetson that isn't there; its parts may be exchanged."""
+
+    def __init__(self) -> None:
+        self.provider = FakeTensorRt(read_with_onnxruntime)
+        self.facts = (ORIN,)
+        self.gpus: list[FakeGpu] = []
+        self.memory = 1 << 34
+
+    def open_gpu(self, index: int, facts: GpuFacts) -> FakeGpu:
+        self.gpus.append(FakeGpu(facts, memory=self.memory))
+        return self.gpus[-1]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(providers, "LOADERS", {"tensorrt": lambda: machine.provider})
+    hardware = providers.Hardware(find=lambda: machine.facts, open=machine.open_gpu)
+    monkeypatch.setattr(providers, "HARDWARE", lambda: hardware)
+    return machine
+
+
+@pytest.fixture
+def kit(mini_bundle: Path, tmp_path: Path) -> Path:
+    """The mini's typed graphs as a kit, without engines."""
+    onnx = open_bundle(mini_bundle, check_hashes=False)
+    return rewritten(
+        onnx, tmp_path / "kit", lambda manifest: replace(manifest, target="tensorrt", build=BuildOptions())
+    )
+
+
+def rewritten(bundle: Bundle, out: Path, change: Callable[[Manifest], Manifest]) -> Path:
+    with write_bundle(out) as writer:
+        for name in bundle.manifest.files:
+            (writer.folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(bundle.file(name), writer.folder / name)
+        writer.finish(replace(change(bundle.manifest), files=writer.file_entries()))
+    return out
+
+
+@pytest.fixture
+def built(machine: Machine, kit: Path) -> Path:
+    return build_bundle(open_bundle(kit), kit, EngineOptions()).path
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.INFO, logger="edgedepth"):
+        yield
+
+
+def open_stage(path: Path, stage: str = "fov", **options: object) -> object:
+    return TrtBackend().open(open_bundle(path), stage, SessionOptions(**options))  # type: ignore[arg-type]
+
+
+class TestDepth:
+    def test_it_is_that_of_onnx_runtime(self, built: Path, mini_bundle: Path) -> None:
+        with EdgeDepth(built, backend="trt") as trt, EdgeDepth(mini_bundle, self_test="never") as ort:
+            assert trt.device == "cuda:0 (Orin, SM 87, tensorrt 10.16.2)"
+            for seed in range(3):  # runs outside of graphs, recorded, and replayed
+                frame = np.roll(FRAME, 7 * seed, axis=1)
+                # the same kernels on the same graphs: only the number of threads may differ
+                np.testing.assert_allclose(trt.infer(frame).depth, ort.infer(frame).depth, rtol=1e-4)
+
+    def test_only_tiles_go_up_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
+        with EdgeDepth(built, backend="trt") as model:
+            model.infer(FRAME)
+            (gpu,) = machine.gpus
+            gpu.uploaded = gpu.downloaded = 0
+            model.infer(FRAME)
+            tile = 4 * 3 * 128 * 128
+            assert gpu.uploaded == tile * (35 + 2)  # the thumbnail for image_encoder and for fov
+            assert gpu.downloaded == 4 * (512 * 512 + 1)
+            assert gpu.replays >= 7 + 3
+
+    def test_nothing_is_allocated_after_the_first_frames(self, built: Path, machine: Machine) -> None:
+        with EdgeDepth(built, backend="trt") as model:
+            model.infer(FRAME)
+            (gpu,) = machine.gpus
+            before = gpu.allocated
+            model.infer(FRAME)
+            assert gpu.allocated == before
+
+    def test_loading_stages_in_turn_gives_the_same(self, built: Path) -> None:
+        with EdgeDepth(built, backend="trt") as all_, EdgeDepth(built, backend="trt", resident="one") as one:
+            for _ in range(2):
+                np.testing.assert_array_equal(one.infer(FRAME).depth, all_.infer(FRAME).depth)
+
+    def test_device_arrays_are_read_where_they_lie(self, built: Path, machine: Machine) -> None:
+        session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
+        image = np.random.default_rng(0).standard_normal((1, 3, 128, 128), dtype=np.float32)
+        expected = session.run({"image": image})["image_features"]
+        on_device = session.arrays.resident(image.shape)
+        (gpu,) = machine.gpus
+        gpu.upload(on_device.address, image)
+        out = {"image_features": session.arrays.resident(expected.shape)}
+        gpu.uploaded = gpu.downloaded = 0
+        results = session.run({"image": on_device}, out)  # type: ignore[dict-item, arg-type]
+        assert isinstance(results["image_features"], DeviceArray)
+        assert gpu.uploaded == gpu.downloaded == 0
+        down = np.empty_like(expected)
+        gpu.download(down, out["image_features"].address)
+        gpu.synchronise()
+        np.testing.assert_array_equal(down, expected)
+
+    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine, mini_bundle: Path) -> None:
+        with EdgeDepth(built, backend="trt") as model:
+            (gpu,) = machine.gpus
+            frame = OnGpu(gpu, FRAME)
+            np.testing.assert_array_equal(model.infer(frame).depth, model.infer(FRAME).depth)
+            frame.strides = (1, 1, 1)
+            with pytest.raises(FrameError, match="isn't C-contiguous"):
+                model.infer(frame)
+        with EdgeDepth(mini_bundle, self_test="never") as ort, pytest.raises(FrameError, match="in a GPU's memory"):
+            ort.infer(frame)
+
+    def test_a_device_array_that_is_not_contiguous_is_refused(self, built: Path) -> None:
+        session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
+        wide = session.arrays.resident((1, 3, 128, 256))[:, :, :, :128]
+        with pytest.raises(StageError, match="isn't C-contiguous"):
+            session.run({"image": wide})
+
+
+class TestBuilding:
+    def test_without_an_engine_the_error_names_the_command(self, kit: Path, machine: Machine) -> None:
+        with pytest.raises(EngineError, match="holds the graph and no engine") as caught:
+            EdgeDepth(kit, backend="trt")
+        assert f"edgedepth build {kit}" in caught.value.remedy
+        assert "build_if_missing=True" in caught.value.remedy
+
+    def test_build_if_missing_builds_once_and_tells(
+        self, kit: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            with EdgeDepth(kit, backend="trt", build_if_missing=True) as model:
+                model.infer(FRAME)
+        assert len(machine.provider.built) == 4
+        assert caplog.text.count("building stage decoder for Orin") == 1
+        assert "Building engine [0/1]" in caplog.text
+        with EdgeDepth(kit, backend="trt"):  # what was built is found without asking for it
+            pass
+
+    def test_another_version_sm_or_board_asks_for_another_build(self, kit: Path, machine: Machine) -> None:
+        open_stage(kit, build_if_missing=True)
+        machine.provider.version = "10.17.0"
+        with pytest.raises(EngineError, match="no engine"):
+            open_stage(kit)
+        open_stage(kit, build_if_missing=True)
+        machine.facts = (replace(ORIN, sm=110),)
+        with pytest.raises(EngineError, match="no engine"):
+            open_stage(kit)
+        assert len(list((cache_folder() / "tensorrt").glob("fov-*"))) == 2
+
+    def test_build_asks_for_the_kits_recipe(self, kit: Path, machine: Machine) -> None:
+        bundle = open_bundle(kit)
+        recipe = BuildOptions(workspace_mb=512, optimization_level=2)
+        rewritten(bundle, kit, lambda manifest: replace(manifest, build=recipe))
+        open_stage(kit, build_if_missing=True)
+        assert machine.provider.built[0].options == recipe
+
+    def test_engines_land_in_the_manifest(self, built: Path) -> None:
+        manifest = open_bundle(built).manifest
+        assert manifest.target == "tensorrt"
+        assert [engine.stage.name for engine in manifest.engines] == list(manifest.artefacts)
+        engine = manifest.engines[0]
+        assert (engine.provider, engine.version, engine.sms, engine.device) == ("tensorrt", "10.16.2", (87,), "Orin")
+        assert engine.size == manifest.files[engine.path].size
+        assert engine.sha256 == manifest.files[engine.path].sha256
+        assert engine.build_s >= 0
+
+    def test_building_again_replaces_and_another_machine_adds(self, built: Path, machine: Machine) -> None:
+        before = open_bundle(built).manifest
+        again = build_bundle(open_bundle(built), built, EngineOptions()).manifest
+        assert len(again.engines) == len(before.engines) == 4
+        assert len(again.files) == len(before.files)
+        machine.facts = (replace(ORIN, name="Thor", sm=110),)
+        assert len(build_bundle(open_bundle(built), built, EngineOptions()).manifest.engines) == 8
+
+    def test_dla(self, kit: Path, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+        open_stage(kit, build_if_missing=True, dla_core=0)
+        assert machine.provider.built[0].options.dla_core == 0
+        assert machine.provider.dla_core == 0
+        assert "the DLA leaves 1 layers to the GPU: ('Softmax',)" in caplog.text
+        with pytest.raises(EngineError, match="no engine"):
+            open_stage(kit)  # the GPU's is another engine
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (
+                lambda machine: setattr(machine.provider, "version", "10.3.0"),
+                "built by tensorrt 10.16.2; here is 10.3.0",
+            ),
+            (lambda machine: setattr(machine.provider, "provider", "tensorrt-rtx"), "here is tensorrt-rtx"),
+            (lambda machine: setattr(machine, "facts", (replace(ORIN, sm=110),)), "for SM 87; Orin has SM 110"),
+            (lambda machine: setattr(machine, "facts", (replace(ORIN, name="Nano"),)), "built on Orin; here is Nano"),
+        ],
+        ids=["version", "provider", "SM", "board"],
+    )
+    def test_a_foreign_engine(
+        self, built: Path, machine: Machine, change: Callable[[Machine], None], reason: str
+    ) -> None:
+        change(machine)
+        with pytest.raises(EngineError, match=reason) as caught:
+            EdgeDepth(built, backend="trt")
+        assert f"edgedepth build {built}" in caught.value.remedy
+
+    def test_a_stale_engine(self, built: Path, machine: Machine) -> None:
+        """The graph was exported again and the old engine put beside it."""
+
+        def change(manifest: Manifest) -> Manifest:
+            return replace(
+                manifest, engines=tuple(replace(engine, onnx_sha256="0" * 64) for engine in manifest.engines)
+            )
+
+        stale = rewritten(open_bundle(built), built, change)
+        with pytest.raises(EngineError, match="another graph or other weights"):
+            open_stage(stale)
+
+    @pytest.mark.parametrize("harm", [lambda plan: plan[:-1], lambda plan: bytes(len(plan)), lambda plan: plan + b"x"])
+    def test_a_truncated_or_altered_plan_is_never_loaded(
+        self, built: Path, machine: Machine, harm: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bundle = open_bundle(built)
+        plan = bundle.file(next(one.path for one in bundle.manifest.engines if one.stage.name == "fov"))
+        plan.write_bytes(harm(plan.read_bytes()))
+        loaded: list[object] = []
+        monkeypatch.setattr(machine.provider, "load", lambda *args, **kwargs: loaded.append(args))
+        with pytest.raises(EngineError, match=r"was written|were written") as caught:
+            TrtBackend().open(bundle, "fov", SessionOptions())
+        assert "edgedepth build" in caught.value.remedy
+        assert not loaded
+
+    def test_a_missing_plan(self, built: Path, machine: Machine) -> None:
+        bundle = open_bundle(built)
+        bundle.file(next(one.path for one in bundle.manifest.engines if one.stage.name == "fov")).unlink()
+        with pytest.raises(EngineError, match="can't be read"):
+            TrtBackend().open(bundle, "fov", SessionOptions())
+
+    def test_junk_with_a_right_hash(self, kit: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(machine.provider, "refusal", lambda plan: "its header is malformed")
+        with pytest.raises(EngineError, match="is no engine: its header is malformed"):
+            open_stage(kit, build_if_missing=True)
+
+    @pytest.mark.parametrize(
+        ("says_no", "error", "said"),
+        [
+            ("deserialise", EngineError, "does not load"),
+            ("context", EngineError, "gives no context"),
+            ("memory", DeviceMemoryError, "out of memory"),
+        ],
+    )
+    def test_tensorrt_that_says_no(
+        self, built: Path, machine: Machine, says_no: str, error: type[EdgeDepthError], said: str
+    ) -> None:
+        machine.provider = FakeTensorRt(read_with_onnxruntime, says_no=says_no)
+        with pytest.raises(error, match=said) as caught:
+            open_stage(built)
+        assert "edgedepth build" in caught.value.remedy
+
+    def test_a_gpu_that_is_too_small(self, built: Path, machine: Machine) -> None:
+        machine.memory = 1 << 20
+        with pytest.raises(DeviceMemoryError, match="memory is full"):
+            EdgeDepth(built, backend="trt")
+
+    def test_an_engine_of_other_inputs(self, built: Path, machine: Machine) -> None:
+        machine.provider = FakeTensorRt(lambda path: read_with_onnxruntime(path.parent.parent / "decoder/decoder.onnx"))
+        fresh = build_bundle(open_bundle(built), built, EngineOptions()).path
+        with pytest.raises(EngineError, match="the manifest declares"):
+            open_stage(fresh)
+
+    def test_no_gpu(self, built: Path, machine: Machine) -> None:
+        machine.facts = ()
+        with pytest.raises(DeviceError, match="CUDA sees 0 GPUs"):
+            EdgeDepth(built, backend="trt")
+        assert TrtBackend().availability().reason == "there is no GPU"
+
+    @pytest.mark.parametrize("device", ["cpu", "cuda:x", "npu", ""])
+    def test_other_devices(self, built: Path, machine: Machine, device: str) -> None:
+        with pytest.raises(OptionError, match="allowed are auto, cuda and cuda:N"):
+            open_stage(built, device=device)
+
+    def test_a_second_gpu_that_is_not_there(self, built: Path, machine: Machine) -> None:
+        with pytest.raises(DeviceError, match="'cuda:1' was asked for; CUDA sees 1"):
+            open_stage(built, device="cuda:1")
+
+    def test_options_of_other_backends(self, built: Path, machine: Machine, mini_bundle: Path) -> None:
+        with pytest.raises(OptionError, match="threads=2 has no effect on the tensorrt backend"):
+            EdgeDepth(built, backend="trt", threads=2)
+        with pytest.raises(OptionError, match="build_if_missing=True has no effect on the onnx backend") as caught:
+            EdgeDepth(mini_bundle, build_if_missing=True)
+        assert "backend='tensorrt'" in caught.value.remedy
+
+    def test_an_unknown_stage(self, built: Path, machine: Machine) -> None:
+        with pytest.raises(StageError, match="has no stage 'whole'"):
+            open_stage(built, "whole")
+
+    def test_a_damaged_sidecar_in_the_cache_is_built_over(self, kit: Path, machine: Machine) -> None:
+        open_stage(kit, build_if_missing=True)
+        (sidecar,) = cache_folder().glob("tensorrt/fov-*/engine.json")
+        sidecar.write_text(json.dumps({"stage": "fov"}))
+        open_stage(kit, build_if_missing=True)
+        assert len(machine.provider.built) == 2
+
+
+class TestSelfTest:
+    @pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "decoder"])
+    def test_a_wrong_engine_is_not_served_and_its_stage_is_named(self, kit: Path, machine: Machine, stage: str) -> None:
+        machine.provider = FakeTensorRt(read_with_onnxruntime, wrong={stage: 1.5})
+        with pytest.raises(SelfTestError, match=f"the first stage that differs is {stage}"):
+            EdgeDepth(kit, backend="trt", build_if_missing=True)
+        with pytest.raises(SelfTestError):  # and it isn't remembered as proven
+            EdgeDepth(kit, backend="trt")
+
+    def test_an_engine_that_was_built_again_proves_itself_again(self, kit: Path, machine: Machine) -> None:
+        with EdgeDepth(kit, backend="trt", build_if_missing=True):
+            pass
+        shutil.rmtree(next(cache_folder().glob("tensorrt/decoder-*")))
+        machine.provider.wrong["decoder"] = 1.5
+        with pytest.raises(SelfTestError, match="differs is decoder"):
+            EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+    def test_not_a_number(self, kit: Path, machine: Machine) -> None:
+        machine.provider = FakeTensorRt(read_with_onnxruntime, wrong={"decoder": float("nan")})
+        with pytest.raises(SelfTestError, match="differs is decoder"):
+            EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+    def test_a_version_that_is_known_to_be_wrong_is_named(self, kit: Path, machine: Machine) -> None:
+        machine.provider = FakeTensorRt(read_with_onnxruntime, version="10.3.0", wrong={"patch_encoder": 1.5})
+        with pytest.raises(SelfTestError, match=r"10\.3 to 10\.7.*#4723"):
+            EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+    def test_a_known_bad_version_that_is_right_serves(self, kit: Path, machine: Machine) -> None:
+        machine.provider = FakeTensorRt(read_with_onnxruntime, version="10.3.0")
+        with EdgeDepth(kit, backend="trt", build_if_missing=True) as model:
+            assert np.isfinite(model.infer(FRAME).depth).all()
+
+    def test_no_variable_of_the_environment_skips_it(
+        self, kit: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EDGEDEPTH_SKIP_SELFTEST", "1")
+        machine.provider = FakeTensorRt(read_with_onnxruntime, wrong={"decoder": 1.5})
+        with pytest.raises(SelfTestError):
+            EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+
+def test_facts_that_agree_are_no_mismatch(built: Path) -> None:
+    engine: EngineFacts = open_bundle(built).manifest.engines[0]
+    assert mismatch(engine, engine) == ""
+    assert "other inputs" in mismatch(replace(engine, stage=replace(engine.stage, outputs=())), engine)
+    assert "fp16" in mismatch(replace(engine, precision="fp16"), engine)
