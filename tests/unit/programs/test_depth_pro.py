@@ -185,7 +185,7 @@ def test_two_micro_batches_of_tiles_and_features_exist(staged, rgb):
 
 
 class Waiting(FakeSession):
-    """A patch encoder that looks, while it runs, whether the caller goes on meanwhile."""
+    """A patch encoder whose run doesn't end before the next tiles have been cut, or for five seconds."""
 
     def __init__(self, stage: StageSpec) -> None:
         super().__init__(stage)
@@ -195,7 +195,6 @@ class Waiting(FakeSession):
     def run(self, feeds, out=None):
         if self.next_tile is not None:
             deadline = time.monotonic() + 5
-            self.next_tile[...] = np.nan
             while np.isnan(self.next_tile).any() and time.monotonic() < deadline:
                 time.sleep(0.001)
             self.cut_meanwhile.append(not np.isnan(self.next_tile).any())
@@ -211,6 +210,7 @@ def test_the_next_tiles_are_cut_while_a_micro_batch_runs(staged, rgb):
     assert program._buffers is not None
     patch_encoder = stages.sessions[0]
     patch_encoder.next_tile = program._buffers[1].tiles  # what the second micro-batch is cut into
+    patch_encoder.next_tile[...] = np.nan
     again = program.predict(rgb).canonical_inverse_depth
     assert patch_encoder.cut_meanwhile == [True]
     assert_array_equal(again, expected)
