@@ -13,7 +13,7 @@ from edgedepth.core.spec import Precision
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.frames import as_rgb
-from edgedepth.programs.opening import open_program
+from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.stages import StagePool
 
 __all__ = ["GOLDEN_FILE", "draw_golden_frame", "write_golden"]
@@ -46,7 +46,7 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
     # The stages share the model's weights, so opening them in turn costs nothing and lets buffers go early.
     with StagePool(module_stages(source), resident="one") as pool:
         program = open_program(source.spec, pool, layout="staged", tile_batch=tile_batch)
-        prediction = program.predict(as_rgb(frame, "rgb"))
+        prediction = proof_of(program).predict(as_rgb(frame, "rgb"))
     np.savez(
         folder / GOLDEN_FILE,
         frame_rgb=frame,

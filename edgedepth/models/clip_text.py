@@ -19,6 +19,9 @@ __all__ = ["ClipText", "load_clip_text"]
 
 MLP_RATIO = 4
 
+_HIDDEN = -1e4
+"""Score of a token that isn't seen: its exponential is 0, and fp16 can store it, where infinity would be clamped."""
+
 
 class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x), which the published weights were trained with."""
@@ -47,7 +50,7 @@ class CausalAttention(nn.Module):
         scores = (query * self.head_width**-0.5) @ key.transpose(-2, -1)
         position = torch.arange(tokens.shape[1], device=tokens.device)
         later = position[None, :] > position[:, None]
-        weights = torch.softmax(scores.float().masked_fill(later, float("-inf")), dim=-1).to(value.dtype)
+        weights = torch.softmax(scores.float().masked_fill(later, _HIDDEN), dim=-1).to(value.dtype)
         mixed: Tensor = self.out_proj((weights @ value).transpose(1, 2).flatten(2))
         return mixed
 

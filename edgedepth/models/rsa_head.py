@@ -9,64 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from edgedepth.core.errors import WeightsMismatchError
-from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.models.checkpoint_files import CheckpointFile, open_checkpoint
 from edgedepth.models.checkpoint_names import NameLayout
 from edgedepth.models.checkpoints import load_into
 from edgedepth.models.precision import Fp32Linear
+from edgedepth.models.rsa_head_config import HeadConfig
 
-__all__ = [
-    "FIVE_LAYERS",
-    "THREE_LAYERS",
-    "HeadConfig",
-    "ScaleShiftHead",
-    "head_figures",
-    "load_head",
-    "scale_shift_stage",
-]
+__all__ = ["FIGURES", "ScaleShiftHead", "head_figures", "load_head"]
 
 FIGURES = ("silog", "abs_rel", "log10", "rmse", "sq_rel", "log_rmse", "delta1", "delta2", "delta3")
 """What the nine numbers in a released head are, in their order."""
 
 _LAYOUTS = (NameLayout("RSA's", lambda name: (name,), ignored=r"(?!)"),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadConfig:
-    """Widths of a head's layers.
-
-    Args:
-        text: of the caption's features.
-        scene: of the layers that both have in common.
-        own: of the layers that scale and shift have each.
-    """
-
-    text: int
-    scene: tuple[int, ...]
-    own: tuple[int, ...]
-
-
-THREE_LAYERS = HeadConfig(text=1024, scene=(512, 256, 256), own=(128, 64, 1))
-FIVE_LAYERS = HeadConfig(text=1024, scene=(512, 512, 512, 256, 256), own=(256, 128, 128, 64, 1))
-
-
-def scale_shift_stage(config: HeadConfig) -> StageSpec:
-    """A caption's features in, scale and shift out."""
-    return StageSpec(
-        name="scale_shift",
-        inputs=(TensorSpec(name="text_features", dtype="float32", shape=(1, config.text)),),
-        outputs=(
-            TensorSpec(name="scale", dtype="float32", shape=(1, 1), unit="1/m"),
-            TensorSpec(name="shift", dtype="float32", shape=(1, 1), unit="1/m"),
-        ),
-    )
 
 
 class ScaleShiftHead(nn.Module):

@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from edgedepth.core.errors import WeightsError, WeightsMismatchError
-from edgedepth.models.rsa_head import (
-    FIGURES,
-    FIVE_LAYERS,
-    THREE_LAYERS,
-    HeadConfig,
-    ScaleShiftHead,
-    head_figures,
-    load_head,
-    scale_shift_stage,
-)
+from edgedepth.models.rsa_head import FIGURES, ScaleShiftHead, head_figures, load_head
+from edgedepth.models.rsa_head_config import FIVE_LAYERS, THREE_LAYERS, HeadConfig, scale_shift_stage
 
 RELEASED = Path(os.environ.get("EDGEDEPTH_RSA_HEADS", "/nowhere"))
 """A folder with da_lanscale, dpt_lanscale and midas_lanscale, which their publisher gave no licence."""
