@@ -18,7 +18,7 @@ from edgedepth.models.clip_text import ClipText
 from edgedepth.models.relative_config import RelativeConfig
 from edgedepth.models.rsa_head import ScaleShiftHead
 
-__all__ = ["RelativeDepth", "Rsa", "build_network", "load_network", "stage_modules"]
+__all__ = ["RelativeDepth", "Rsa", "build_network", "load_network"]
 
 _FOLDER = "name a folder as transformers writes it: config.json and model.safetensors"
 
@@ -47,32 +47,6 @@ class Rsa(nn.Module):
         self.relative = relative
         self.text = text
         self.head = head
-
-
-class _RelativeStage(nn.Module):
-    def __init__(self, relative: RelativeDepth) -> None:
-        super().__init__()
-        self.relative = relative
-
-    def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (self.relative(image),)
-
-
-class _TextStage(nn.Module):
-    def __init__(self, text: ClipText) -> None:
-        super().__init__()
-        self.text = text
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor]:
-        return (self.text(tokens),)
-
-
-def stage_modules(model: Rsa) -> dict[str, nn.Module]:
-    """The model's stages by name; each takes and gives what its spec declares, by position."""
-    stages: dict[str, nn.Module] = {"relative_depth": _RelativeStage(model.relative)}
-    if model.text is not None and model.head is not None:
-        stages |= {"text_encoder": _TextStage(model.text), "scale_shift": model.head}
-    return stages
 
 
 def build_network(config: RelativeConfig) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from edgedepth.core.spec import StageSpec
-from edgedepth.models import depth_pro_stages, relative
+from edgedepth.models import depth_pro_stages, relative_stages
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import whole_stage
 from edgedepth.models.loading import LoadedModel
@@ -17,7 +17,7 @@ def stage_modules(model: LoadedModel) -> dict[str, nn.Module]:
     """Modules by stage; each takes the declared inputs by position and returns a tuple of the declared outputs."""
     if isinstance(model.module, DepthPro):
         return depth_pro_stages.stage_modules(model.module)
-    return relative.stage_modules(model.module)
+    return relative_stages.stage_modules(model.module)
 
 
 def stage_specs(model: LoadedModel) -> dict[str, StageSpec]:

@@ -11,12 +11,12 @@ from edgedepth.core.errors import WeightsError, WeightsMismatchError
 from edgedepth.models.rsa_head import FIGURES, ScaleShiftHead, head_figures, load_head
 from edgedepth.models.rsa_head_config import FIVE_LAYERS, THREE_LAYERS, HeadConfig, scale_shift_stage
 
-RELEASED = Path(os.environ.get("EDGEDEPTH_RSA_HEADS", "/nowhere"))
+RELEASED = Path(os.environ.get("EDGEDEPTH_RSA_HEADS", Path(__file__).resolve().parents[4] / "shared" / "rsa"))
 """A folder with da_lanscale, dpt_lanscale and midas_lanscale, which their publisher gave no licence."""
 
 released = pytest.mark.skipif(
     not RELEASED.is_dir(),
-    reason="the released heads are not in the repository: set EDGEDEPTH_RSA_HEADS to their folder",
+    reason="the released heads are not beside this checkout (../shared/rsa, or EDGEDEPTH_RSA_HEADS)",
 )
 NAMES = ("da_lanscale", "dpt_lanscale", "midas_lanscale")
 
