@@ -52,7 +52,7 @@ def export_bundle(
     exporter = exporter_for(target)
     support = exporter.check(options)
     if support.ok:
-        support = check_family(entry.family, entry.name, options)
+        support = check_family(entry, exporter.target, options)
     if not support.ok:
         raise UnsupportedError(support.reason, remedy=support.remedy)
     folder = (

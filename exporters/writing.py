@@ -19,6 +19,8 @@ from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, Support
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.registry import ModelEntry
+from edgedepth.models.relative_config import RsaConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,23 +88,32 @@ def check_options(options: ExportOptions, target: str) -> Support:
     return Support(ok=True)
 
 
-def check_family(family: str, name: str, options: ExportOptions) -> Support:
-    """Whether a model of that family has what the options ask for: only Depth Pro has tiles."""
-    tiled = options.layout == "single" or options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH
-    if family == "depth-pro" or not tiled:
+def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Support:
+    """Whether this model has what the options ask for, and the target's runtime is known to compute it rightly."""
+    config = entry.config
+    if isinstance(config, DepthProConfig):
         return Support(ok=True)
-    return Support(
-        ok=False,
-        reason=f"{name} sees the picture whole: it has no tiles to batch or to put into one graph",
-        remedy="leave --layout, --tile-batch and --dynamic-batch out",
-    )
+    if options.layout == "single" or options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH:
+        return Support(
+            ok=False,
+            reason=f"{entry.name} sees the picture whole: it has no tiles to batch or to put into one graph",
+            remedy="leave --layout, --tile-batch and --dynamic-batch out",
+        )
+    network = config.relative if isinstance(config, RsaConfig) else config
+    if target in network.unsound_on:
+        return Support(
+            ok=False,
+            reason=f"{_NAMES[target]} was found to compute the attention of {entry.name} wrongly",
+            remedy="use --target onnx",
+        )
+    return Support(ok=True)
 
 
 def export_stages(
     source: LoadedModel, options: ExportOptions, out: Path, recipe: Recipe, *, progress: Progress
 ) -> Bundle:
     """Write a bundle, atomically: Exporter.export once options and toolchain are known to be there."""
-    support = check_family(source.entry.family, source.spec.name, options)
+    support = check_family(source.entry, recipe.target, options)
     if not support.ok:
         raise UnsupportedError(support.reason, remedy=support.remedy)
     with write_bundle(out) as writer:

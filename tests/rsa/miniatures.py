@@ -25,12 +25,15 @@ DPT = {
 }
 
 
-def network(model_type: str, size: int, width: int | None, multiple: int, **options: Any) -> RelativeConfig:
+def network(
+    model_type: str, size: int, width: int | None, multiple: int, *, unsound_on: tuple[str, ...] = (), **options: Any
+) -> RelativeConfig:
     return RelativeConfig(
         model_type=model_type,
         options=MappingProxyType(options),
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **IMAGENET),
         multiple=multiple,
+        unsound_on=unsound_on,
     )
 
 
@@ -93,6 +96,7 @@ NETWORKS: Mapping[str, RelativeConfig] = {
             "out_features": ["stage1", "stage2", "stage3", "stage4"],
         },
         neck_hidden_sizes=[16, 32, 64, 128],
+        unsound_on=("openvino",),
         fusion_hidden_size=16,
     ),
 }
