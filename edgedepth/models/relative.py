@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgedepth.core.errors import UnsupportedError, WeightsError, WeightsMismatchError
+from edgedepth.core.errors import EdgeDepthError, UnsupportedError, WeightsError, WeightsMismatchError
 from edgedepth.core.optional import require
 from edgedepth.models.clip_text import ClipText
 from edgedepth.models.relative_config import RelativeConfig
@@ -76,7 +76,9 @@ def load_network(folder: Path, config: RelativeConfig) -> nn.Module:
         network, info = transformers.AutoModelForDepthEstimation.from_pretrained(
             folder, config=found, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except EdgeDepthError:
+        raise
+    except Exception as error:  # damaged files make transformers raise OSError, ValueError, SafetensorError and more
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{folder} can't be loaded: {reason}", remedy=_FOLDER) from error
     if missing := sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"])):

@@ -99,14 +99,14 @@ def plant(module: Rsa, fault: str) -> None:
             module.head.scale_net, module.head.shift_net = module.head.shift_net, module.head.scale_net
         elif fault == "scale 1 % off":
             module.head.scale_net[-1].bias += 0.01  # type: ignore[operator]
-        elif fault == "another caption's end":
-            module.text.positional_embedding[5] += 1.0
+        elif fault == "a position of the text":
+            module.text.positional_embedding[5, ::2] += 1.0
         else:
             module.relative.network.head.conv3.weight *= 1.01  # type: ignore[union-attr,operator]
 
 
 @pytest.mark.parametrize(
-    "fault", ["scale and shift interchanged", "scale 1 % off", "another caption's end", "relative depth 1 % off"]
+    "fault", ["scale and shift interchanged", "scale 1 % off", "a position of the text", "relative depth 1 % off"]
 )
 def test_planted_faults_are_caught(
     fault: str, bundle: Bundle, pictures: list[Frame], monkeypatch: pytest.MonkeyPatch

@@ -85,7 +85,7 @@ def test_relative_depth_writes_no_millimetres(infer: Infer, tmp_path: Path) -> N
         (("--detections", "chair=many"), "whole number"),
         (("--scale-shift", "0.1"), "two numbers"),
         (("--scale-shift", "a,b"), "two numbers"),
-        (("--scale-shift", "-1,2"), "positive"),
+        (("--scale-shift=-1,2",), "positive"),
     ],
 )
 def test_what_is_refused(infer: Infer, words: tuple[str, ...], told: str) -> None:
