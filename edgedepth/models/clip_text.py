@@ -15,7 +15,7 @@ from edgedepth.models.checkpoints import load_into
 from edgedepth.models.clip_text_config import CLIP_TEXT_LAYOUTS, ClipTextConfig
 from edgedepth.models.precision import Fp32LayerNorm
 
-__all__ = ["ClipText", "load_clip_text"]
+__all__ = ["Block", "CausalAttention", "ClipText", "Mlp", "QuickGelu", "Transformer", "load_clip_text"]
 
 MLP_RATIO = 4
 

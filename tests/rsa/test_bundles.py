@@ -42,7 +42,6 @@ def test_every_stage_and_the_metres_are_the_references(bundle: Bundle, pictures:
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_topology_exports_and_verifies(name: str, target: str, pictures: list[Frame], tmp_path: Path) -> None:
-    pytest.importorskip("openvino" if target == "openvino" else "onnxruntime", reason=f"needs the {target} extra")
     if target in NETWORKS[name].unsound_on:
         with pytest.raises(UnsupportedError, match="wrongly"):
             export_bundle(name, target, weights="random:0", out=tmp_path / "bundle")
