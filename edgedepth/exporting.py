@@ -10,6 +10,7 @@ from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.store import bundle_folder
 from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.writing import check_family
 from edgedepth.models.loading import load_model
 from edgedepth.models.registry import DEFAULT_MODEL, model_entry
 
@@ -50,6 +51,8 @@ def export_bundle(
     entry = model_entry(model)
     exporter = exporter_for(target)
     support = exporter.check(options)
+    if support.ok:
+        support = check_family(entry, exporter.target, options)
     if not support.ok:
         raise UnsupportedError(support.reason, remedy=support.remedy)
     folder = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
@@ -15,7 +16,9 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
 from edgedepth.programs.frames import Color, as_rgb, check_color
-from edgedepth.programs.opening import open_program
+from edgedepth.programs.guidance import Guidance, Kind, guidance_of
+from edgedepth.programs.opening import open_program, proof_of
+from edgedepth.programs.rsa import RsaProgram
 from edgedepth.programs.stages import Resident, StagePool
 from edgedepth.proof import is_proven, prove
 from edgedepth.result import DepthResult
@@ -103,7 +106,16 @@ class EdgeDepth:
             self._pool.close()
             raise
 
-    def infer(self, frame: object, *, focal_px: float | None = None) -> DepthResult:
+    def infer(
+        self,
+        frame: object,
+        *,
+        focal_px: float | None = None,
+        caption: str | Sequence[str] | None = None,
+        detections: Sequence[tuple[str, int]] | None = None,
+        scale_shift: tuple[float, float] | None = None,
+        kind: Kind | None = None,
+    ) -> DepthResult:
         """Metric depth of one frame.
 
         Args:
@@ -112,31 +124,43 @@ class EdgeDepth:
                 `__cuda_array_interface__` and C-contiguous.
             focal_px: the camera's focal length in pixels of this frame. Then the field of view is not predicted,
                 and its stage is neither run nor loaded. None: predicted.
+            caption: for RSA models: what the picture shows, which tells its scale; of several captions the median
+                counts, and the result tells how far they are apart. A caption is read once and then known.
+            detections: for RSA models instead of a caption: (class, count) pairs, [("chair", 2), ("desk", 1)].
+            scale_shift: for models of relative depth: depth = 1 / (scale * relative + shift), pinned.
+            kind: "relative_inverse" asks an RSA model for its relative depth, without a scale.
 
         Returns:
-            Depth in metres at the frame's size.
+            Depth in metres at the frame's size; of a model of relative depth that was told no scale, relative depth.
 
         Raises:
             FrameError: not a picture, with what was got and what is allowed.
-            OptionError: a focal length that isn't a positive number.
+            OptionError: a focal length that isn't a positive number; no caption for a model that needs one, or one for
+                a model that reads none.
             UnusableOutputError: what the model gave can't be metres.
         """
         if not isinstance(frame, np.ndarray):
             frame = arrays_of(self._pool.session(self.spec.stages[0].name)).fetch(frame)
         rgb = as_rgb(frame, self.color)
-        prediction = self._program.predict(rgb, focal_px=focal_px)
+        guidance = guidance_of(caption=caption, detections=detections, scale_shift=scale_shift, kind=kind)
+        if isinstance(self._program, RsaProgram):
+            prediction = self._program.predict(rgb, focal_px=focal_px, guidance=guidance)
+        else:
+            _refuse_guidance(guidance, self.spec.name)
+            prediction = self._program.predict(rgb, focal_px=focal_px)
         return DepthResult(
             depth=prediction.depth,
             inverse_depth=prediction.inverse_depth,
             focal_px=prediction.focal_px,
             fov_deg=prediction.fov_deg,
             focal_source=prediction.focal_source,
-            kind=self.spec.kind,
+            kind=prediction.kind,
             model=self.spec.name,
             trained=self.spec.trained,
             backend=self.backend,
             device=self.device,
             timings_ms=prediction.timings_ms,
+            scale_shift=prediction.scale_shift,
         )
 
     def close(self) -> None:
@@ -165,7 +189,7 @@ class EdgeDepth:
             prove(
                 bundle,
                 runtime,
-                self._program,
+                proof_of(self._program),
                 self._pool.session,
                 tile_batch=tile_batch,
                 known_bad=backend.availability().bad,
@@ -183,6 +207,15 @@ class EdgeDepth:
     def _runtime(self) -> str:
         """What a finding about this bundle holds for."""
         return f"{self.backend} {backend_named(self.backend).availability().version} {self.device}"
+
+
+def _refuse_guidance(guidance: Guidance, name: str) -> None:
+    """Refuse what would have no effect on a model that is metric by itself."""
+    if guidance.captions or guidance.scale_shift or guidance.kind == "relative_inverse":
+        raise OptionError(
+            f"{name} gives metres by itself: caption, detections, scale_shift and kind have no effect on it",
+            remedy="leave them out, or use an RSA model",
+        )
 
 
 def _check_fit(source: Source, tile_batch: int | Literal["auto"] | None, resident: Resident) -> None:

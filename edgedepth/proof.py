@@ -11,7 +11,7 @@ from edgedepth.core.errors import EdgeDepthError, SelfTestError
 from edgedepth.core.remembered import recall, remember
 from edgedepth.core.session import OpenStage
 from edgedepth.core.tolerances import tolerance_for
-from edgedepth.programs.opening import open_program
+from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.probes import Probes
 from edgedepth.programs.stages import StagePool
 from edgedepth.verify.parity import Predictor
@@ -77,5 +77,5 @@ def _differing_stage(bundle: Bundle, open_stage: OpenStage, tile_batch: int) -> 
     probes = Probes(open_stage)
     with StagePool(probes.open) as pool, contextlib.suppress(EdgeDepthError):
         program = open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
-        program.predict(golden_frame(path))
+        proof_of(program).predict(golden_frame(path))
     return differing_stage(path, probes.seen, max_rel=tolerance_for(manifest.precision).stage_max_rel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ import numpy.typing as npt
 from edgedepth.coloring import color_range, colorize, stamp
 from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.files import write_file
+from edgedepth.core.plain import to_plain
 from edgedepth.core.session import Array
+from edgedepth.programs.prediction import ScaleShift
 
 __all__ = ["PNG16_MAX_M", "DepthResult", "write_picture"]
 
@@ -36,12 +39,14 @@ class DepthResult:
         focal_px: focal length in pixels of the frame, which the metres rest on.
         fov_deg: the horizontal field of view that belongs to it, in degrees.
         focal_source: where the focal length came from: "given", "predicted".
-        kind: "metric".
+        kind: "metric"; "relative_inverse" for depth without a scale: inverse_depth is the network's raw output, and
+            depth is 1 over it, in no unit, NaN where that is not positive.
         model: the model's name.
         trained: False for random weights: the depth means nothing, and pictures of it say so.
         backend: what ran it: "onnx", "torch".
         device: where, in words: "cpu".
         timings_ms: milliseconds by step.
+        scale_shift: of a model of relative depth: what made metres of it, and how many pixels were clamped.
     """
 
     depth: Array = field(repr=False)
@@ -55,6 +60,7 @@ class DepthResult:
     backend: str
     device: str
     timings_ms: Mapping[str, float]
+    scale_shift: ScaleShift | None = None
 
     def color_range(self) -> tuple[float, float]:
         """near_m and far_m that colorize() takes by itself: lock them for a video, or its colours flicker.
@@ -95,7 +101,16 @@ class DepthResult:
         Returns:
             (H, W, 3) float32 in m, in the camera's frame: X right, Y down, Z forward (OpenCV, ROS optical).
             reshape(-1, 3) makes a list of them; NaN where the depth is NaN.
+
+        Raises:
+            OptionError: nothing tells the focal length, or the depth is relative.
         """
+        self._check_metric("points in space")
+        if math.isnan(self.focal_px):
+            raise OptionError(
+                f"{self.model} predicts no focal length, and none was given: points in space need one",
+                remedy="infer(frame, focal_px=...)",
+            )
         height, width = self.depth.shape
         points = np.empty((height, width, 3), np.float32)
         x = (np.arange(width) - (width - 1) / 2) / self.focal_px
@@ -111,9 +126,10 @@ class DepthResult:
         0 is no data; 65535 is 65.535 m and everything beyond; what is nearer than 1 mm is 1.
 
         Raises:
-            OptionError: the name doesn't end in .png.
+            OptionError: the name doesn't end in .png, or the depth is relative.
             OutputError: it can't be written. The file is then the old one, or none.
         """
+        self._check_metric("millimetres")
         _check_suffix(path, (".png",))
         millimetres = np.rint(np.clip(self.depth, 0.001, PNG16_MAX_M) * np.float32(1000))
         return write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
@@ -159,12 +175,24 @@ class DepthResult:
             "device": self.device,
             "width": width,
             "height": height,
-            "focal_px": float(self.focal_px),
+            "focal_px": _known(self.focal_px),
             "focal_source": self.focal_source,
-            "fov_deg": float(self.fov_deg),
+            "fov_deg": _known(self.fov_deg),
             "depth_m": {"min": low, "median": median, "max": high},
             "timings_ms": {step: float(value) for step, value in self.timings_ms.items()},
+            "scale_shift": to_plain(self.scale_shift),
         }
+
+    def _check_metric(self, what: str) -> None:
+        if self.kind != "metric":
+            raise OptionError(
+                f"this depth is relative, without a scale: there are no {what}",
+                remedy="pass a caption or scale_shift to infer(); save_npy() and colorize() work without",
+            )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _check_suffix(path: str | os.PathLike[str], allowed: tuple[str, ...]) -> None:

@@ -15,12 +15,11 @@ from edgedepth.core.session import OpenStage
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel, load_model
-from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.frames import Color, as_rgb
-from edgedepth.programs.opening import open_program
+from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.stages import StagePool
 from edgedepth.runtimes.base import SessionOptions, backend_named
-from edgedepth.verify.parity import ParityReport, verify_parity
+from edgedepth.verify.parity import ParityReport, Predictor, verify_parity
 
 __all__ = ["verify_bundle"]
 
@@ -68,10 +67,10 @@ def verify_bundle(
         # One set of the bundle's sessions, for the comparison by stages and for the one end to end.
         sessions = stack.enter_context(StagePool(lambda stage: backend.open(opened, stage, options)))
 
-        def program(open_stage: OpenStage) -> CanonicalProgram:
+        def program(open_stage: OpenStage) -> Predictor:
             pool = stack.enter_context(StagePool(open_stage))
             tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
-            return open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
+            return proof_of(open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch))
 
         return verify_parity(
             rgb,

@@ -13,7 +13,7 @@ from edgedepth.core.spec import Precision
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.frames import as_rgb
-from edgedepth.programs.opening import open_program
+from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.probes import Probes
 from edgedepth.programs.stages import StagePool
 
@@ -48,7 +48,7 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
     probes = Probes(module_stages(source))
     with StagePool(probes.open, resident="one") as pool:
         program = open_program(source.spec, pool, layout="staged", tile_batch=tile_batch)
-        prediction = program.predict(as_rgb(frame, "rgb"))
+        prediction = proof_of(program).predict(as_rgb(frame, "rgb"))
     arrays: dict[str, Any] = {f"{PROBE}{name}": values for name, values in probes.seen.items()}
     arrays |= {
         "frame_rgb": frame,

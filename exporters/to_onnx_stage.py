@@ -126,7 +126,7 @@ def _sharing_weights(module: nn.Module) -> nn.Module:
 
 def _example(spec: TensorSpec) -> torch.Tensor:
     # torch.export takes a dimension of size 1 for a constant, so a free one is traced with 2.
-    return torch.zeros([2 if isinstance(size, str) else size for size in spec.shape])
+    return torch.zeros([2 if isinstance(size, str) else size for size in spec.shape], dtype=getattr(torch, spec.dtype))
 
 
 def _dynamic_shapes(stage: StageSpec) -> tuple[dict[int, object], ...] | None:

@@ -23,7 +23,7 @@ __all__ = ["check_artefact", "export_stage", "fp32_weights_of", "onnx_to_ir"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _FP16_MAX = 65504.0
-_NUMPY_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+_NUMPY_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i32": "int32"}
 # How IR marks an operator that is computed in float32 whatever the inference precision.
 _PRECISE = '\n\t\t\t<rt_info>\n\t\t\t\t<attribute name="precise" version="0" />\n\t\t\t</rt_info>'
 

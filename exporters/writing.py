@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, get_args
 from edgedepth.core.bundle import Bundle, BundleWriter, open_bundle, write_bundle
 from edgedepth.core.engine import BuildOptions
 from edgedepth.core.environment import versions_of
+from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.manifest import SCHEMA_VERSION, Artefact, Manifest
 from edgedepth.core.progress import Progress
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec, TensorSpec
 from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, Support
-from edgedepth.models.depth_pro_config import DEPTH_PRO, depth_pro_tiling, whole_stage
+from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.registry import ModelEntry
+from edgedepth.models.relative_config import RsaConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Recipe", "WriteStage", "check_options", "export_stages"]
+__all__ = ["Recipe", "WriteStage", "check_family", "check_options", "export_stages"]
 
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
@@ -95,10 +98,34 @@ def check_options(options: ExportOptions, target: str) -> Support:
     return Support(ok=True)
 
 
+def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Support:
+    """Whether this model has what the options ask for, and the target's runtime is known to compute it rightly."""
+    config = entry.config
+    if isinstance(config, DepthProConfig):
+        return Support(ok=True)
+    if options.layout == "single" or options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH:
+        return Support(
+            ok=False,
+            reason=f"{entry.name} sees the picture whole: it has no tiles to batch or to put into one graph",
+            remedy="leave --layout, --tile-batch and --dynamic-batch out",
+        )
+    network = config.relative if isinstance(config, RsaConfig) else config
+    if target in network.unsound_on:
+        return Support(
+            ok=False,
+            reason=f"{_NAMES[target]} was found to compute the attention of {entry.name} wrongly",
+            remedy="use --target onnx",
+        )
+    return Support(ok=True)
+
+
 def export_stages(
     source: LoadedModel, options: ExportOptions, out: Path, recipe: Recipe, *, progress: Progress
 ) -> Bundle:
     """Write a bundle, atomically: Exporter.export once options and toolchain are known to be there."""
+    support = check_family(source.entry, recipe.target, options)
+    if not support.ok:
+        raise UnsupportedError(support.reason, remedy=support.remedy)
     with write_bundle(out) as writer:
         manifest = _write(writer, source, options, recipe, progress)
         writer.finish(manifest)
@@ -116,11 +143,11 @@ def _write(
 ) -> Manifest:
     """Everything but the manifest itself."""
     from edgedepth.exporters.golden import write_golden
-    from edgedepth.models.depth_pro_stages import stage_modules
+    from edgedepth.models.stages import stage_modules
 
     model = _exported_model(source, options)
     steps = len(model.stages) + 2
-    modules = stage_modules(source.module, folded=recipe.folded)
+    modules = stage_modules(source, folded=recipe.folded)
     artefacts = {}
     for number, declared in enumerate(model.stages):
         progress(f"stage {declared.name}", number, steps)
@@ -151,6 +178,7 @@ def _write(
 def _exported_model(source: LoadedModel, options: ExportOptions) -> ModelSpec:
     """The model as the bundle holds it: in its stages, or as one."""
     if options.layout == "single":
+        assert isinstance(source.entry.config, DepthProConfig)  # check_family refuses the others
         return replace(source.spec, stages=(whole_stage(source.entry.config),))
     return source.spec
 

@@ -33,7 +33,7 @@ from edgedepth.runtimes.openvino_devices import (
 __all__ = ["OpenVinoBackend", "OpenVinoSession"]
 
 _EXPORT_AGAIN = "export it again: edgedepth export --help"
-_NUMPY_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+_NUMPY_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i32": "int32"}
 
 _log = logging.getLogger("edgedepth")
 

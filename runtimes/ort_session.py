@@ -25,7 +25,12 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _INSTALL_GPU = "pip uninstall onnxruntime && pip install onnxruntime-gpu, or use device='cpu'"
 _CHECK_GPU = "check the NVIDIA driver, CUDA and cuDNN that this onnxruntime-gpu asks for, or use device='cpu'"
 _EXPORT_AGAIN = "export it again: edgedepth export --help"
-_NUMPY_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_NUMPY_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int32)": "int32",
+}
 
 _log = logging.getLogger("edgedepth")
 
@@ -140,7 +145,7 @@ class OrtSession:
         arrays = {name: np.require(array, requirements=("C", "A")) for name, array in feeds.items()}
         binding = session.io_binding()
         for name, array in arrays.items():
-            binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, result in results.items():
             binding.bind_output(name, "cpu", 0, np.float32, result.shape, result.ctypes.data)
         try:

@@ -12,6 +12,8 @@ import torch
 
 from edgedepth.core.session import Array
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.relative import Rsa
+from edgedepth.runtimes.torch_reference_rsa import rsa_depth
 
 __all__ = ["EagerReference", "ReferenceDepth"]
 
@@ -22,7 +24,7 @@ class ReferenceDepth:
 
     Args:
         depth: (H, W) float32 in metres.
-        fov_deg: horizontal, predicted.
+        fov_deg: horizontal, predicted; NaN where the model predicts none.
     """
 
     depth: Array
@@ -37,9 +39,12 @@ class EagerReference:
 
     def predict(self, rgb: Array, /) -> ReferenceDepth:
         """Metric depth of an (H, W, 3) float32 RGB frame in 0..1, with the predicted focal length."""
+        module = self._model.module
+        if isinstance(module, Rsa):
+            return ReferenceDepth(depth=rsa_depth(module, self._model.spec, rgb), fov_deg=float("nan"))
         preprocess = self._model.spec.preprocess
         normalised = (rgb - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
         image = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         with torch.inference_mode():
-            metric = self._model.module.infer(image)
+            metric = module.infer(image)
         return ReferenceDepth(depth=metric.depth[0, 0].numpy(), fov_deg=float(metric.fov_deg[0]))

@@ -16,6 +16,7 @@ __all__ = [
     "Precision",
     "PreprocessSpec",
     "PyramidLevel",
+    "RelativeSpec",
     "StageSpec",
     "TensorSpec",
     "TilingSpec",
@@ -34,7 +35,7 @@ class TensorSpec:
 
     Args:
         name: exact name in every artefact.
-        dtype: numpy's name of the dtype, "float32" at every border.
+        dtype: numpy's name of the dtype: "float32" at every border, "int32" for the ids of a caption.
         shape: sizes; a string names a dimension that may vary ("tiles").
         unit: "m", "1/m", "deg", or "1" for what has none.
     """
@@ -59,16 +60,23 @@ class PreprocessSpec:
     """How a frame becomes the model's input: RGB in 0..1, resized, then (x - mean) / std.
 
     Args:
-        size: side of the square input in pixels.
-        resize: "bilinear": half-pixel centres, edges clamped, no antialiasing.
+        size: height of the input in pixels.
+        width: of the input in pixels; None: it is square.
+        resize: "bilinear" or "bicubic": half-pixel centres, edges clamped, no antialiasing. The frame is squashed.
         mean: per channel, RGB.
         std: per channel, RGB.
     """
 
     size: int
-    resize: Literal["bilinear"] = "bilinear"
+    width: int | None = None
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.size, self.size if self.width is None else self.width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +111,27 @@ class TilingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeSpec:
+    """How relative inverse depth becomes metres: 1 / (scale * relative + shift), clamped.
+
+    Args:
+        typical: mean of the network's raw output on a drawn picture, in its own numbers: what proofs divide by.
+        min_depth_m: depths are clamped to, below.
+        max_depth_m: and above.
+    """
+
+    typical: float
+    min_depth_m: float
+    max_depth_m: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model as its users and its runtimes see it.
 
     Args:
         name: "depth-pro", "depth-pro-mini", ...
-        family: which program runs it: "depth-pro".
+        family: which program runs it: "depth-pro", "relative", "rsa".
         kind: "metric" or "relative_inverse".
         stages: in the order in which a frame meets them.
         preprocess: how a frame becomes the input.
@@ -118,6 +141,7 @@ class ModelSpec:
         source: where the weights came from, for people.
         weights_sha256: of the checkpoint file; of the tensors' bytes where there is no file.
         trained: False for random weights: the depth means nothing, and every result says so.
+        relative: for models whose network gives relative depth.
     """
 
     name: str
@@ -131,6 +155,7 @@ class ModelSpec:
     source: str
     weights_sha256: str
     trained: bool
+    relative: RelativeSpec | None = None
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; KeyError tells the ones there are."""

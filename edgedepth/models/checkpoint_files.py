@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from edgedepth.core.errors import WeightsError
 from edgedepth.core.optional import require
+from edgedepth.models.torchscript_files import is_torchscript, open_torchscript
 
 __all__ = ["CheckpointFile", "open_checkpoint"]
 
-FOLDER_ENTRIES = ("model.safetensors.index.json", "model.safetensors", "depth_pro.pt")
+FOLDER_ENTRIES = ("model.safetensors.index.json", "model.safetensors", "depth_pro.pt", "pytorch_model.bin")
 """What a folder is searched for, in this order."""
 
 _MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, by its specification
@@ -36,10 +37,12 @@ class CheckpointFile:
     Args:
         shapes: by name.
         read: gives one tensor by name, in the file's dtype. It may be mapped from the file: copy it.
+        extras: what stands beside the tensors: of a trainer's checkpoint, its step and its figures.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], Tensor]
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_checkpoint(path: Path) -> CheckpointFile:
@@ -59,6 +62,8 @@ def open_checkpoint(path: Path) -> CheckpointFile:
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}", remedy="check its permissions") from error
     if head[:4] == b"PK\x03\x04":
+        if is_torchscript(path):
+            return CheckpointFile(*open_torchscript(path))
         return _open_torch(path, mapped=True)
     # before the pickle: the length that a safetensors file begins with may look like a pickle's first bytes
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES:
@@ -105,6 +110,10 @@ def _open_torch(path: Path, *, mapped: bool) -> CheckpointFile:
         raise WeightsError(
             f"{path} is a damaged or truncated torch file ({type(error).__name__})", remedy=_FETCH_AGAIN
         ) from error
+    extras: dict[str, Any] = {}
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):  # a trainer's: {"model": ..., "step": ...}
+        extras = {str(name): value for name, value in content.items() if name != "model"}
+        content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         inside = (
             f"a dict of {', '.join(map(str, list(content)[:3]))}, …" if isinstance(content, dict) else type(content)
@@ -114,7 +123,8 @@ def _open_torch(path: Path, *, mapped: bool) -> CheckpointFile:
             remedy="save the model's state_dict() alone",
         )
     tensors = {str(name): tensor for name, tensor in content.items()}
-    return CheckpointFile({name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return CheckpointFile(shapes, tensors.__getitem__, extras)
 
 
 def _torch_load(path: Path, *, mapped: bool) -> Any:

@@ -88,11 +88,13 @@ class NameLayout:
         title: for messages.
         sources: our name to the names in the file that make it up, stacked along axis 0.
         ignored: pattern of names that may be in the file and belong to nothing here.
+        transposed: our names of the matrices that the file holds the other way round.
     """
 
     title: str
     sources: Callable[[str], tuple[str, ...]]
     ignored: str
+    transposed: frozenset[str] = frozenset()
 
 
 LAYOUTS = (
@@ -102,12 +104,14 @@ LAYOUTS = (
 )
 
 
-def best_layout(expected: Iterable[str], found: Iterable[str]) -> tuple[NameLayout, int]:
+def best_layout(
+    expected: Iterable[str], found: Iterable[str], layouts: tuple[NameLayout, ...] = LAYOUTS
+) -> tuple[NameLayout, int]:
     """The layout that explains most of the file's names, and how many of our tensors it finds."""
     ours, theirs = list(expected), set(found)
 
     def hits(layout: NameLayout) -> int:
         return sum(theirs.issuperset(layout.sources(name)) for name in ours)
 
-    best = max(LAYOUTS, key=hits)
+    best = max(layouts, key=hits)
     return best, hits(best)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,12 @@ from torch import Tensor, nn
 from edgedepth.core.errors import OutputError, WeightsError, WeightsMismatchError
 from edgedepth.core.optional import require
 from edgedepth.models.checkpoint_files import CheckpointFile, open_checkpoint
-from edgedepth.models.checkpoint_names import NameLayout, best_layout
+from edgedepth.models.checkpoint_names import LAYOUTS, NameLayout, best_layout
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DepthProConfig
 from edgedepth.models.precision import all_finite, cast_weight
 
-__all__ = ["load_checkpoint", "save_checkpoint", "weights_sha256"]
+__all__ = ["load_checkpoint", "load_into", "save_checkpoint", "weights_sha256"]
 
 _SHOWN = 3
 _OTHER_MODEL = 0.1
@@ -42,20 +43,37 @@ def load_checkpoint(path: Path, config: DepthProConfig) -> DepthPro:
         WeightsError: nothing there, not a checkpoint, damaged, values that are not finite, or a pickle that
             holds more than tensors (which is not run).
     """
-    path = Path(path)
-    file = open_checkpoint(path)
     with torch.device("meta"):
         model = DepthPro(config)
+    return load_into(model, Path(path), LAYOUTS, title="Depth Pro")
+
+
+_M = TypeVar("_M", bound=nn.Module)
+
+
+def load_into(model: _M, path: Path, layouts: tuple[NameLayout, ...], *, title: str) -> _M:
+    """Give a model without storage (made on the "meta" device) its weights, as load_checkpoint does.
+
+    Args:
+        model: all of its tensors are replaced.
+        path: a checkpoint, as open_checkpoint takes it.
+        layouts: the ways in which the file may name them.
+        title: of the model, for messages.
+
+    Raises:
+        WeightsMismatchError, WeightsError: as load_checkpoint.
+    """
+    file = open_checkpoint(path)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    layout, hits = best_layout(expected, file.shapes)
+    layout, hits = best_layout(expected, file.shapes, layouts)
     if hits < _OTHER_MODEL * len(expected):
-        raise _another_model(path, file, hits, len(expected))
+        raise _another_model(path, file, hits, len(expected), title)
     _check_tensors(path, file, layout, expected)
     for name, shape in expected.items():
         parts = [_read(path, file, source) for source in layout.sources(name)]
         weight = torch.empty(shape, dtype=torch.float32)
         for target, part in zip(weight.chunk(len(parts)), parts, strict=True):
-            target.copy_(part)
+            target.copy_(part.T if name in layout.transposed else part)
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, nn.Parameter(weight, requires_grad=False))
     return model.eval()
@@ -73,11 +91,11 @@ def _read(path: Path, file: CheckpointFile, name: str) -> Tensor:
     return tensor
 
 
-def _another_model(path: Path, file: CheckpointFile, hits: int, wanted: int) -> WeightsMismatchError:
+def _another_model(path: Path, file: CheckpointFile, hits: int, wanted: int, title: str) -> WeightsMismatchError:
     return WeightsMismatchError(
-        f"{path} is a checkpoint of another model: it has {hits} of Depth Pro's {wanted} tensors; "
+        f"{path} is a checkpoint of another model: it has {hits} of {title}'s {wanted} tensors; "
         f"its own are {_listed(file.shapes)}",
-        remedy="name a Depth Pro checkpoint with --weights, or the right --model",
+        remedy=f"name a {title} checkpoint with --weights, or the right --model",
     )
 
 
@@ -88,7 +106,8 @@ def _check_tensors(
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in expected.items():
         sources = layout.sources(name)
-        shapes.update(dict.fromkeys(sources, (shape[0] // len(sources), *shape[1:])))
+        stored = shape[::-1] if name in layout.transposed else (shape[0] // len(sources), *shape[1:])
+        shapes.update(dict.fromkeys(sources, stored))
     missing = [name for name in shapes if name not in file.shapes]
     unexpected = [n for n in file.shapes if n not in shapes and not re.fullmatch(layout.ignored, n)]
     wrong = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgedepth.core.plain import to_plain
-from edgedepth.models.depth_pro_config import depth_pro_tiling
-from edgedepth.models.registry import MODELS, ModelEntry, WeightsSource
+from edgedepth.models.depth_pro_config import DepthProConfig, depth_pro_tiling
+from edgedepth.models.registry import MODELS, LocalWeights, ModelEntry, ShippedWeights, WeightsSource
+from edgedepth.models.relative_config import RsaConfig
 from edgedepth.models.weights import WeightsState, weights_state
 
 __all__ = ["ModelListing", "list_models"]
@@ -20,19 +22,22 @@ class ModelListing:
     Args:
         name: what --model takes.
         parameters: how many weights it has.
-        input_size: side of its square input in pixels.
-        tiles: how many the pyramid is cut into.
+        input_size: height of its input in pixels.
+        input_width: width of it.
+        tiles: how many the pyramid is cut into; 1: the picture is seen whole.
         licence: of the weights.
         licence_url: where it can be read; None where they are shipped.
         source: where the weights come from, in words.
         download_bytes: size of the checkpoint; None where it is shipped.
         state: whether the weights are here.
         note: what a user has to know before choosing it.
+        figures: what the weights' publisher measured, by data set and metric.
     """
 
     name: str
     parameters: int
     input_size: int
+    input_width: int
     tiles: int
     licence: str
     licence_url: str | None
@@ -40,6 +45,7 @@ class ModelListing:
     download_bytes: int | None
     state: WeightsState
     note: str
+    figures: Mapping[str, Mapping[str, float]]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -53,19 +59,30 @@ def list_models() -> list[ModelListing]:
 
 
 def _listing(entry: ModelEntry) -> ModelListing:
-    weights = entry.weights
+    weights, config = entry.weights, entry.config
+    if isinstance(config, RsaConfig):
+        config = config.relative
+    height, width = (config.input_size,) * 2 if isinstance(config, DepthProConfig) else config.preprocess.shape
     published = weights if isinstance(weights, WeightsSource) else None
     return ModelListing(
         name=entry.name,
         parameters=entry.parameters,
-        input_size=entry.config.input_size,
-        tiles=depth_pro_tiling(entry.config).count,
+        input_size=height,
+        input_width=width,
+        tiles=depth_pro_tiling(config).count if isinstance(config, DepthProConfig) else 1,
         licence=entry.licence,
         licence_url=published.licence_url if published else None,
-        source=f"{published.repo}, {published.file}, {published.size / 1e9:.1f} GB"
-        if published
-        else f"in this package, {weights.size / 1e6:.0f} MB",
+        source=_source(weights),
         download_bytes=published.size if published else None,
         state=weights_state(entry),
         note=entry.note,
+        figures=entry.figures,
     )
+
+
+def _source(weights: WeightsSource | ShippedWeights | LocalWeights) -> str:
+    if isinstance(weights, WeightsSource):
+        return f"{weights.repo}, {weights.file}, {weights.size / 1e9:.1f} GB"
+    if isinstance(weights, LocalWeights):
+        return weights.where
+    return f"in this package, {weights.size / 1e6:.0f} MB"

@@ -13,12 +13,13 @@ from edgedepth.core.errors import WeightsError
 from edgedepth.core.hashing import sha256_file
 from edgedepth.core.optional import require
 from edgedepth.core.spec import ModelSpec
-from edgedepth.models.depth_pro_config import depth_pro_preprocess, depth_pro_stages, depth_pro_tiling
-from edgedepth.models.registry import ModelEntry, ShippedWeights, WeightsSource, model_entry
+from edgedepth.models.depth_pro_config import DepthProConfig, depth_pro_preprocess, depth_pro_stages, depth_pro_tiling
+from edgedepth.models.registry import LocalWeights, ModelEntry, ShippedWeights, WeightsSource, model_entry
 from edgedepth.models.weights import cached_path, find_weights, random_seed, shipped_path
 
 if TYPE_CHECKING:
     from edgedepth.models.depth_pro import DepthPro
+    from edgedepth.models.relative import Rsa
 
 __all__ = ["LoadedModel", "load_model"]
 
@@ -37,7 +38,7 @@ class LoadedModel:
 
     entry: ModelEntry
     spec: ModelSpec
-    module: DepthPro
+    module: DepthPro | Rsa
 
 
 def load_model(
@@ -51,8 +52,9 @@ def load_model(
 
     Args:
         name: a name of the registry, "depth-pro".
-        weights: a checkpoint file or folder; "random:SEED" for random weights; None: the shipped or published
-            ones, downloaded if they are not here yet.
+        weights: a checkpoint file or folder; "random:SEED" for random weights; for RSA
+            "relative=FOLDER,text=PATH,head=PATH"; None: the shipped or published ones, downloaded if they are not
+            here yet.
         download: whether the network may be used.
         announce: told the licence before a download. By default the log's warnings, which are seen unconfigured.
 
@@ -65,6 +67,10 @@ def load_model(
     entry = model_entry(name)
     seed = random_seed(weights)
     require("torch", extra="export", purpose="to load the reference model")
+    if entry.family != "depth-pro":
+        from edgedepth.models.relative_loading import load_relative
+
+        return LoadedModel(entry, *load_relative(entry, weights))
     if seed is not None:
         return _random(entry, seed)
     return _from_file(entry, find_weights(entry, weights, download=download, announce=announce))
@@ -74,8 +80,10 @@ def _random(entry: ModelEntry, seed: int) -> LoadedModel:
     from edgedepth.models.checkpoints import weights_sha256
     from edgedepth.models.random_init import random_depth_pro
 
+    config = _depth_pro_config(entry)
+
     _log.warning("%s is untrained: random weights, seed %d; its depth means nothing", entry.name, seed)
-    module = random_depth_pro(entry.config, seed)
+    module = random_depth_pro(config, seed)
     # Random numbers are nobody's work: the licence of a model's published weights does not bind them.
     spec = _spec(
         entry,
@@ -93,6 +101,7 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
 
     sha256 = _file_sha256(path)
     source = entry.weights
+    assert not isinstance(source, LocalWeights)
     published = sha256 == source.sha256
     if isinstance(source, ShippedWeights):
         home, remedy = shipped_path(source), "install edgedepth again"
@@ -102,7 +111,7 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
         raise WeightsError(f"{path} is damaged: its sha256 is {sha256} instead of {source.sha256}", remedy=remedy)
     if entry.demonstration:
         _log.warning("%s is a demonstration: %s", entry.name, entry.note)
-    module = load_checkpoint(path, entry.config)
+    module = load_checkpoint(path, _depth_pro_config(entry))
     spec = _spec(
         entry,
         module,
@@ -112,6 +121,11 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
         trained=True,
     )
     return LoadedModel(entry, spec, module)
+
+
+def _depth_pro_config(entry: ModelEntry) -> DepthProConfig:
+    assert isinstance(entry.config, DepthProConfig)
+    return entry.config
 
 
 def _source(weights: WeightsSource | ShippedWeights) -> str:
@@ -133,13 +147,14 @@ def _file_sha256(path: Path) -> str | None:
 def _spec(
     entry: ModelEntry, module: DepthPro, *, licence: str, source: str, weights_sha256: str, trained: bool
 ) -> ModelSpec:
+    config = _depth_pro_config(entry)
     return ModelSpec(
         name=entry.name,
         family=entry.family,
         kind=entry.kind,
-        stages=depth_pro_stages(entry.config),
-        preprocess=depth_pro_preprocess(entry.config),
-        tiling=depth_pro_tiling(entry.config),
+        stages=depth_pro_stages(config),
+        preprocess=depth_pro_preprocess(config),
+        tiling=depth_pro_tiling(config),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         licence=licence,
         source=source,

@@ -16,9 +16,8 @@ from edgedepth.core.errors import StageError
 from edgedepth.core.feeds import check_feeds, output_buffers
 from edgedepth.core.session import Array, OpenStage
 from edgedepth.core.spec import StageSpec, TensorSpec
-from edgedepth.models.depth_pro_config import whole_stage
-from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.stages import stage_modules, stage_specs
 
 __all__ = ["ModuleSession", "module_stages", "stage_specs"]
 
@@ -99,18 +98,13 @@ def _as_tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def stage_specs(model: LoadedModel) -> dict[str, StageSpec]:
-    """The declarations of everything that a model can be run or exported as, by name; "whole" among them."""
-    return {stage.name: stage for stage in (*model.spec.stages, whole_stage(model.entry.config))}
-
-
 def module_stages(model: LoadedModel, device: torch.device = _CPU) -> OpenStage:
     """Opens the reference's stages: on the CPU they share the model's weights, elsewhere each is a copy.
 
     Raises:
         StageError: when opening: the model has no such stage.
     """
-    modules, specs = stage_modules(model.module), stage_specs(model)
+    modules, specs = stage_modules(model), stage_specs(model)
 
     def open_stage(stage: str) -> ModuleSession:
         if stage not in specs:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgedepth.core.errors import UnsupportedError
 
-__all__ = ["Fp32Conv2d", "Fp32LayerNorm", "all_finite", "cast_weight", "half_precision_"]
+__all__ = ["Fp32Conv2d", "Fp32LayerNorm", "Fp32Linear", "all_finite", "cast_weight", "half_precision_"]
 
 
 class Fp32LayerNorm(nn.LayerNorm):
@@ -31,8 +31,16 @@ class Fp32Conv2d(nn.Conv2d):
         return super().forward(input.float())
 
 
+class Fp32Linear(nn.Linear):
+    """A linear layer that is computed in float32 and returns float32: small, and what it gives decides all metres."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (nn.Linear's name for it)
+        """Transform (..., inputs) in any float dtype to float32 (..., outputs)."""
+        return super().forward(input.float())
+
+
 def half_precision_(module: nn.Module, dtype: torch.dtype = torch.float16) -> nn.Module:
-    """Convert a stage's weights in place to fp16 (or bfloat16), all but Fp32LayerNorm and Fp32Conv2d.
+    """Convert a stage's weights in place to fp16 (or bfloat16), all but Fp32LayerNorm, Fp32Conv2d, Fp32Linear.
 
     Inputs and outputs stay float32: the stages cast at their borders. LayerScale is converted with the rest:
     it multiplies an fp16 stream element by element, sums nothing, and the published checkpoint stores it
@@ -42,7 +50,9 @@ def half_precision_(module: nn.Module, dtype: torch.dtype = torch.float16) -> nn
         UnsupportedError: a weight is beyond the dtype's range.
     """
     for module_name, child in module.named_modules():
-        if isinstance(child, (Fp32LayerNorm, Fp32Conv2d)):
+        if type(child) is nn.LayerNorm:  # of a model that was not written here
+            child.__class__ = Fp32LayerNorm
+        if isinstance(child, (Fp32LayerNorm, Fp32Conv2d, Fp32Linear)):
             continue
         for name, parameter in list(child.named_parameters(recurse=False)):
             converted = cast_weight(f"{module_name}.{name}", parameter, dtype)

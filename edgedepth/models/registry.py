@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from edgedepth.core.errors import OptionError
+from edgedepth.models import relative_config as relative
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
+from edgedepth.models.relative_config import RelativeConfig, RsaConfig
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "ModelEntry", "ShippedWeights", "WeightsSource", "model_entry"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "LocalWeights", "ModelEntry", "ShippedWeights", "WeightsSource", "model_entry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,19 @@ class ShippedWeights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalWeights:
+    """Weights that the user brings: nobody here could pin their hashes, or their publisher states no licence.
+
+    Args:
+        where: who publishes them.
+        licence: of them, in words.
+    """
+
+    where: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """One row of `edgedepth models`.
 
@@ -60,23 +77,71 @@ class ModelEntry:
         config: its sizes.
         parameters: how many weights it has.
         weights: where they are.
+        figures: what the weights' publisher measured: by data set, then by metric.
         demonstration: made to try the tools, not to be relied on: chosen only with a warning.
         licence: of the weights.
         note: what a user has to know before choosing it.
     """
 
     name: str
-    family: Literal["depth-pro"]
-    kind: Literal["metric"]
-    config: DepthProConfig
+    family: Literal["depth-pro", "relative", "rsa"]
+    kind: Literal["metric", "relative_inverse"]
+    config: DepthProConfig | RelativeConfig | RsaConfig
     parameters: int
-    weights: WeightsSource | ShippedWeights
+    weights: WeightsSource | ShippedWeights | LocalWeights
     licence: str
     note: str
     demonstration: bool = False
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 DEFAULT_MODEL = "depth-pro"
+
+
+def _relative(name: str, config: RelativeConfig, parameters: int, repo: str, licence: str) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="relative",
+        kind="relative_inverse",
+        config=config,
+        parameters=parameters,
+        weights=LocalWeights(where=f"{repo} on the Hugging Face hub", licence=licence),
+        licence=licence,
+        note="inverse depth up to scale and shift; pass scale_shift for metres",
+    )
+
+
+def _rsa(name: str, config: RsaConfig, parameters: int, *, head: str, repo: str, size: str) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="rsa",
+        kind="metric",
+        config=config,
+        parameters=parameters,
+        weights=LocalWeights(
+            where=f"{repo} on the Hugging Face hub; OpenAI's CLIP RN50.pt; {head} of github.com/Adonis-galaxy/RSA",
+            licence="of its three parts; the head's publisher states none",
+        ),
+        licence="of its three parts; the head's publisher states none",
+        note=f"metres from a caption (arXiv 2410.02924), at RSA's own input size for {size}",
+        figures=_HEAD_FIGURES[head],
+    )
+
+
+# What stands in the released heads themselves: the best figures of their training, without alignment by the truth.
+_HEAD_FIGURES: dict[str, dict[str, dict[str, float]]] = {
+    "da_lanscale": {
+        "nyu": {"abs_rel": 0.1418, "rmse": 0.4725, "delta1": 0.7990},
+        "kitti": {"abs_rel": 0.1562, "rmse": 4.0968, "delta1": 0.7920},
+    },
+    "midas_lanscale": {
+        "nyu": {"abs_rel": 0.1597, "rmse": 0.5307, "delta1": 0.7455},
+        "kitti": {"abs_rel": 0.1593, "rmse": 4.1981, "delta1": 0.7719},
+    },
+}
+
+_APACHE, _NC = "Apache-2.0", "CC-BY-NC-4.0 (not for commercial use)"
+_LIHE, _V2 = "LiheYoung/depth-anything-{}-hf", "depth-anything/Depth-Anything-V2-{}-hf"
 
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry
@@ -114,6 +179,41 @@ MODELS: dict[str, ModelEntry] = {
             licence="Apache-2.0",
             note="DEMONSTRATION: the same topology, small, trained on procedural scenes alone; not for a robot",
             demonstration=True,
+        ),
+        _relative("depth-anything-small", relative.DEPTH_ANYTHING_SMALL, 24_785_089, _LIHE.format("small"), _APACHE),
+        _relative("depth-anything-base", relative.DEPTH_ANYTHING_BASE, 97_470_785, _LIHE.format("base"), _APACHE),
+        _relative("depth-anything-large", relative.DEPTH_ANYTHING_LARGE, 335_315_649, _LIHE.format("large"), _APACHE),
+        _relative(
+            "depth-anything-v2-small", relative.DEPTH_ANYTHING_V2_SMALL, 24_785_089, _V2.format("Small"), _APACHE
+        ),
+        _relative("depth-anything-v2-base", relative.DEPTH_ANYTHING_V2_BASE, 97_470_785, _V2.format("Base"), _NC),
+        _relative("depth-anything-v2-large", relative.DEPTH_ANYTHING_V2_LARGE, 335_315_649, _V2.format("Large"), _NC),
+        _relative("dpt-large", relative.DPT_LARGE, 343_030_465, "Intel/dpt-large", _APACHE),
+        _relative("dpt-hybrid", relative.DPT_HYBRID, 122_377_985, "Intel/dpt-hybrid-midas", _APACHE),
+        _relative("midas-swin2-large", relative.MIDAS_SWIN2_LARGE, 211_871_797, "Intel/dpt-swinv2-large-384", "MIT"),
+        _rsa(
+            "rsa-depth-anything",
+            relative.RSA_DEPTH_ANYTHING,
+            89_279_683,
+            head="da_lanscale",
+            repo=_LIHE.format("small"),
+            size="NYUv2",
+        ),
+        _rsa(
+            "rsa-depth-anything-kitti",
+            relative.RSA_DEPTH_ANYTHING_KITTI,
+            89_279_683,
+            head="da_lanscale",
+            repo=_LIHE.format("small"),
+            size="KITTI",
+        ),
+        _rsa(
+            "rsa-midas",
+            relative.RSA_MIDAS,
+            276_366_391,
+            head="midas_lanscale",
+            repo="Intel/dpt-swinv2-large-384",
+            size="all data sets",
         ),
     )
 }

@@ -11,11 +11,11 @@ from typing import Literal
 from edgedepth.core.errors import OptionError, WeightsError
 from edgedepth.core.store import weights_folder
 from edgedepth.models.download import download_file, partial_path
-from edgedepth.models.registry import ModelEntry, ShippedWeights, WeightsSource
+from edgedepth.models.registry import LocalWeights, ModelEntry, ShippedWeights, WeightsSource
 
 __all__ = ["WeightsState", "cached_path", "find_weights", "random_seed", "shipped_path", "weights_state"]
 
-WeightsState = Literal["here", "partial", "damaged", "not here", "in the package"]
+WeightsState = Literal["here", "partial", "damaged", "not here", "in the package", "local files"]
 
 _RANDOM = "random:"
 _MAX_SEED = 2**63 - 1
@@ -47,6 +47,7 @@ def find_weights(
     source = entry.weights
     if isinstance(source, ShippedWeights):
         return shipped_path(source)
+    assert not isinstance(source, LocalWeights)
     target, state = cached_path(entry.name, source), weights_state(entry)
     if state == "here":
         return target
@@ -64,6 +65,8 @@ def weights_state(entry: ModelEntry) -> WeightsState:
     """Whether a model's published weights are on this disk. Asks neither the network nor the files' content."""
     if isinstance(entry.weights, ShippedWeights):
         return "in the package"
+    if isinstance(entry.weights, LocalWeights):
+        return "local files"
     target = cached_path(entry.name, entry.weights)
     if target.is_file():
         return "here" if target.stat().st_size == entry.weights.size else "damaged"

@@ -19,6 +19,7 @@ from edgedepth.programs.metric import (
 )
 from edgedepth.programs.prediction import Prediction
 from edgedepth.programs.resize import resize_bilinear
+from edgedepth.programs.resize_bicubic import resize_bicubic
 from edgedepth.programs.stages import StagePool
 from edgedepth.programs.stopwatch import Stopwatch
 
@@ -100,19 +101,19 @@ class CanonicalProgram(ABC):
 
 
 def prepare(rgb: Array, preprocess: PreprocessSpec) -> Array:
-    """The model's square input: resized, then (x - mean) / std, channels first.
+    """The model's input: resized, then (x - mean) / std, channels first.
 
     Args:
         rgb: (H, W, 3) float32 in 0..1.
         preprocess: the model's.
 
     Returns:
-        (3, S, S) float32, C-contiguous, new.
+        (3, height, width) float32, C-contiguous, new.
     """
-    size = preprocess.size
-    if rgb.shape[:2] != (size, size):
-        rgb = resize_bilinear(rgb, (size, size))
-    image = np.empty((3, size, size), np.float32)
+    shape = preprocess.shape
+    if rgb.shape[:2] != shape:
+        rgb = resize_bicubic(rgb, shape) if preprocess.resize == "bicubic" else resize_bilinear(rgb, shape)
+    image = np.empty((3, *shape), np.float32)
     for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
         np.subtract(rgb[..., channel], np.float32(mean), out=image[channel])
         image[channel] *= np.float32(1 / std)

@@ -7,9 +7,32 @@ from typing import Literal
 
 from edgedepth.core.session import Array
 
-__all__ = ["FocalSource", "Prediction"]
+__all__ = ["FocalSource", "Prediction", "ScaleShift"]
 
-FocalSource = Literal["given", "predicted"]
+FocalSource = Literal["given", "predicted", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleShift:
+    """What made metres of relative depth: 1 / (scale * relative + shift).
+
+    Args:
+        scale: in 1/m per unit of the relative model.
+        shift: in 1/m.
+        source: whether the caller gave both or captions did.
+        captions: that were read; of several, scale and shift are the medians.
+        scale_range: smallest and largest scale that the captions gave.
+        shift_range: smallest and largest shift.
+        clamped: pixels whose depth was outside of the model's limits, negative ones among them.
+    """
+
+    scale: float
+    shift: float
+    source: Literal["given", "captions"]
+    captions: tuple[str, ...] = ()
+    scale_range: tuple[float, float] | None = None
+    shift_range: tuple[float, float] | None = None
+    clamped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,10 +44,12 @@ class Prediction:
         depth: (H, W) float32 in m: the inverse of inverse_depth clamped to 1e-4..1e4.
         focal_px: focal length in pixels of the frame that the scale rests on.
         fov_deg: the horizontal field of view that belongs to it, in degrees.
-        focal_source: whether the caller gave the focal length or the model predicted it.
+        focal_source: whether the caller gave the focal length or the model predicted it; "unknown" with NaN for both.
         canonical_inverse_depth: (S, S) float32, the network's own output before the focal length comes in.
         timings_ms: milliseconds by step, in the order in which they ran; "load" is the opening of stages, and a
             step that didn't run isn't there.
+        kind: "relative_inverse": inverse_depth is the network's raw output in no unit, and depth 1 over it.
+        scale_shift: how relative depth became metres, for models that give relative depth.
     """
 
     inverse_depth: Array
@@ -34,3 +59,5 @@ class Prediction:
     focal_source: FocalSource
     canonical_inverse_depth: Array
     timings_ms: dict[str, float]
+    kind: Literal["metric", "relative_inverse"] = "metric"
+    scale_shift: ScaleShift | None = None

@@ -176,8 +176,7 @@ def verify_parity(
         except EdgeDepthError as error:
             failures.append(f"picture {number}: {error}")
             continue
-        fov_error = abs(float(actual.fov_deg) - float(expected.fov_deg))
-        worst.append((compare_depth(actual.depth, expected.depth), fov_error))
+        worst.append((compare_depth(actual.depth, expected.depth), _fov_error(actual.fov_deg, expected.fov_deg)))
     progress("compared", 2 * len(frames), 2 * len(frames))
     return judge(scores, worst, images=len(frames), tolerance=tolerance, failures=failures)
 
@@ -226,6 +225,13 @@ def judge(
         tolerance=tolerance,
         failures=tuple(found),
     )
+
+
+def _fov_error(actual: float, expected: float) -> float:
+    """Degrees between two fields of view; none between two models that predict none."""
+    if math.isnan(actual) and math.isnan(expected):
+        return 0.0
+    return abs(float(actual) - float(expected))
 
 
 def _limit(failures: list[str], what: str, value: float, limit: float) -> None:

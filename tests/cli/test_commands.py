@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_verify_with_other_weights_is_refused(cli: Cli, mini_bundle: Path, photo
 def test_models_tells_what_is_here(cli: Cli) -> None:
     shown = cli("models")
     assert shown.code == 0
-    assert "depth-pro       952.0 M     1536²  not here" in shown.out
+    assert re.search(r"^depth-pro +952\.0 M +1536² +not here", shown.out, re.MULTILINE)
+    assert re.search(r"^rsa-depth-anything +89\.3 M +434×560 +local files", shown.out, re.MULTILINE)
     assert "DEMONSTRATION" in shown.out
     mini = cli("models", "--json").json["models"][1]
     assert (mini["name"], mini["state"], mini["tiles"]) == ("depth-pro-mini", "in the package", 35)

@@ -288,6 +288,7 @@ def test_summary_is_json() -> None:
         "fov_deg": 90.0,  # 3 pixels wide, 1.5 px away
         "depth_m": {"min": 1.0, "median": 2.5, "max": 8.0},
         "timings_ms": {"decoder": 12.5, "total": 40.0},
+        "scale_shift": None,
     }
     nothing = result_of(np.full((16, 16), np.nan)).summary()
     assert nothing["depth_m"] == {"min": None, "median": None, "max": None}

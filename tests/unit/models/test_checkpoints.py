@@ -276,7 +276,7 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_none(weights: Weights, tmp_
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("content", [{"model": {"a": torch.zeros(1)}}, [torch.zeros(1)], torch.zeros(1)])
+@pytest.mark.parametrize("content", [{"weights": {"a": torch.zeros(1)}}, [torch.zeros(1)], torch.zeros(1)])
 def test_a_torch_file_of_something_else(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pt")
 

@@ -8,14 +8,31 @@ import pytest
 import torch
 
 from edgedepth.core.errors import OptionError
+from edgedepth.models.clip_text import ClipText
 from edgedepth.models.depth_pro import DepthPro
-from edgedepth.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, WeightsSource, model_entry
+from edgedepth.models.depth_pro_config import DepthProConfig
+from edgedepth.models.registry import DEFAULT_MODEL, MODELS, LocalWeights, ModelEntry, WeightsSource, model_entry
+from edgedepth.models.relative import RelativeDepth, Rsa, build_network
+from edgedepth.models.relative_config import RelativeConfig
+from edgedepth.models.rsa_head import ScaleShiftHead
+
+PINNED = [entry for entry in MODELS.values() if not isinstance(entry.weights, LocalWeights)]
+
+
+def shapes_of(entry: ModelEntry) -> torch.nn.Module:
+    if isinstance(entry.config, DepthProConfig):
+        return DepthPro(entry.config)
+    pytest.importorskip("transformers", reason="networks of relative depth are transformers' classes")
+    if isinstance(entry.config, RelativeConfig):
+        return build_network(entry.config)
+    network = RelativeDepth(build_network(entry.config.relative))
+    return Rsa(network, ClipText(entry.config.text), ScaleShiftHead(entry.config.head))
 
 
 @pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
 def test_the_number_of_parameters_is_the_modules(entry: ModelEntry) -> None:
     with torch.device("meta"):  # shapes only: no memory is taken
-        module = DepthPro(entry.config)
+        module = shapes_of(entry)
     assert sum(parameter.numel() for parameter in module.parameters()) == entry.parameters
 
 
@@ -24,7 +41,7 @@ def test_sizes() -> None:
     assert model_entry("depth-pro-mini").parameters <= 12_000_000
 
 
-@pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("entry", PINNED, ids=lambda entry: entry.name)
 def test_published_weights_are_pinned(entry: ModelEntry) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", entry.weights.sha256)
     if isinstance(entry.weights, WeightsSource):

@@ -340,7 +340,7 @@ def test_opening(staged, single, rgb):
 
     assert isinstance(opened(staged, "staged"), DepthProProgram)
     assert isinstance(opened(single, "single"), SingleGraphProgram)
-    with pytest.raises(UnsupportedError, match="'rsa'"):
-        opened(replace(staged, family="rsa"), "staged")
+    with pytest.raises(UnsupportedError, match="'zoe'"):
+        opened(replace(staged, family="zoe"), "staged")
     with pytest.raises(OptionError, match="no tiling"):
         opened(replace(staged, tiling=None), "staged")
