@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, Precision
 from edgedepth.core.targets import ALIASES, PLANNED
+from edgedepth.exporters.coreml_options import CoreMlOptions
 
 if TYPE_CHECKING:
     from edgedepth.models.loading import LoadedModel
@@ -33,6 +34,7 @@ class ExportOptions:
         tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
         dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
         opset: ONNX opset, 17 to 20; for bundles of ONNX only.
+        coreml: for bundles of Core ML only.
     """
 
     precision: Precision = "fp32"
@@ -40,6 +42,7 @@ class ExportOptions:
     tile_batch: int = DEFAULT_TILE_BATCH
     dynamic_batch: bool = False
     opset: int = DEFAULT_OPSET
+    coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class Exporter(Protocol):
 EXPORTERS: dict[str, str] = {
     "onnx": "edgedepth.exporters.to_onnx:OnnxExporter",
     "openvino": "edgedepth.exporters.to_openvino:OpenVinoExporter",
+    "coreml": "edgedepth.exporters.to_coreml:CoreMlExporter",
 }
 
 

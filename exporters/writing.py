@@ -16,18 +16,22 @@ from edgedepth.core.progress import Progress
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec, TensorSpec
 from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, Support
+from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.models.depth_pro_config import DEPTH_PRO, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Recipe", "WriteStage", "check_options", "export_stages"]
+__all__ = ["JoinStages", "Recipe", "WriteStage", "check_options", "export_stages"]
+
+JoinStages = Callable[[dict[str, Artefact], Path], dict[str, Artefact]]
+"""Puts the stages that were written into a bundle's folder into one artefact, and tells where each is now."""
 
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
 
-_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "coreml": "Core ML"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +43,14 @@ class Recipe:
         suffix: of the file that a runtime opens, ".onnx".
         write_stage: writes one stage.
         toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
+        join: puts all stages into one artefact; None: they stay apart.
     """
 
     target: str
     suffix: str
     write_stage: WriteStage
     toolchain: dict[str, str]
+    join: JoinStages | None = None
 
 
 def check_options(options: ExportOptions, target: str) -> Support:
@@ -77,6 +83,11 @@ def check_options(options: ExportOptions, target: str) -> Support:
             options.dynamic_batch and options.tile_batch != DEFAULT_TILE_BATCH,
             f"tile batch {options.tile_batch} and a dynamic batch exclude each other",
             "leave --tile-batch out and choose it when running, or leave --dynamic-batch out",
+        ),
+        (
+            target != "coreml" and options.coreml != CoreMlOptions(),
+            f"{_NAMES[target]} has no deployment target, compute layout, image inputs or functions to choose",
+            "leave out what is Core ML's, or use --target coreml",
         ),
     )
     for objects, reason, remedy in objections:
@@ -118,6 +129,8 @@ def _write(
         path = writer.stage_folder(stage.name) / f"{stage.name}{recipe.suffix}"
         recipe.write_stage(modules[stage.name], stage, path)
         artefacts[stage.name] = Artefact(stage=stage, path=path.relative_to(writer.folder).as_posix())
+    if recipe.join is not None:
+        artefacts = recipe.join(artefacts, writer.folder)
     progress("golden frame", steps - 2, steps)
     golden = write_golden(source, writer.folder, tile_batch=options.tile_batch, precision=options.precision)
     progress("hashing", steps - 1, steps)

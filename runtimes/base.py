@@ -114,6 +114,7 @@ class Backend(Protocol):
 BACKENDS: dict[str, str] = {
     "onnx": "edgedepth.runtimes.ort_session:OrtBackend",
     "openvino": "edgedepth.runtimes.openvino_session:OpenVinoBackend",
+    "coreml": "edgedepth.runtimes.coreml_session:CoreMlBackend",
 }
 
 

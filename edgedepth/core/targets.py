@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+
 from edgedepth.core.spec import Precision
 
-__all__ = ["ALIASES", "PLANNED", "PRECISIONS"]
+__all__ = ["ALIASES", "PLANNED", "PRECISIONS", "exists_on"]
 
-PRECISIONS: dict[str, tuple[Precision, ...]] = {"onnx": ("fp32", "fp16"), "openvino": ("fp32", "fp16", "bf16")}
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16"),
+    "openvino": ("fp32", "fp16", "bf16"),
+    "coreml": ("fp16", "fp32", "int8"),
+}
 """What each target that is built can be exported at, the default first."""
 
-PLANNED = ("tensorrt", "coreml")
+PLANNED = ("tensorrt",)
 
 ALIASES = {"trt": "tensorrt", "onnxruntime": "onnx", "ort": "onnx", "ov": "openvino"}
+
+_SYSTEMS = {"coreml": "darwin"}  # targets whose runtime exists on one system only, as sys.platform calls it
+
+
+def exists_on(target: str, platform: str = sys.platform) -> bool:
+    """Whether there is a runtime for a target on this system at all, installed or not."""
+    return _SYSTEMS.get(target, platform) == platform
