@@ -10,6 +10,8 @@ The tree::
     │   │   └── SampleError        one sample of a data set that no figure can be taken of
     │   ├── OptionError            an unknown name, or options that don't go together
     │   ├── UnsupportedError       a combination that is understood and can't be done here
+    │   │   └── UnsupportedOpError     a Core ML operation that the off-device evaluator doesn't know
+    │   ├── PackageError           an .mlpackage that is damaged, too new or not an ML program
     │   ├── MissingExtraError      an optional package is not installed
     │   ├── WeightsError           a checkpoint that can't be found, fetched, read or loaded
     │   │   ├── WeightsMismatchError   tensors missing, unexpected or of another shape
@@ -49,12 +51,14 @@ __all__ = [
     "MissingExtraError",
     "OptionError",
     "OutputError",
+    "PackageError",
     "PhotoError",
     "SampleError",
     "SelfTestError",
     "StageError",
     "TrainingError",
     "UnsupportedError",
+    "UnsupportedOpError",
     "UnusableOutputError",
     "UserError",
     "WeightsError",
@@ -117,6 +121,14 @@ class OptionError(UserError):
 
 class UnsupportedError(UserError):
     """A combination that is understood and can't be done here."""
+
+
+class UnsupportedOpError(UnsupportedError):
+    """A Core ML operation that the off-device evaluator doesn't know."""
+
+
+class PackageError(UserError):
+    """An .mlpackage that is damaged, too new or not an ML program."""
 
 
 class MissingExtraError(UserError):
