@@ -11,7 +11,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundles_folder, stored_bundles
-from edgedepth.core.targets import ALIASES, PLANNED, PRECISIONS
+from edgedepth.core.targets import ALIASES, PLANNED, PRECISIONS, exists_on
 from edgedepth.models.registry import MODELS
 from edgedepth.runtimes.base import BACKENDS
 
@@ -92,7 +92,7 @@ def _at_path(path: Path, target: str | None, precision: Precision | None) -> Bun
 
 
 def _newest(model: str | None, target: str | None, precision: Precision | None) -> Bundle:
-    targets = (target,) if target else tuple(BACKENDS)
+    targets = (target,) if target else tuple(name for name in BACKENDS if exists_on(name))
     for bundle in stored_bundles():
         manifest = bundle.manifest
         fits = (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from edgedepth.core.errors import DeviceError
+from edgedepth.core.mlpackage import named_sizes
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.core.targets import exists_on
 from edgedepth.runtimes.base import Backend, SessionOptions, backend_named
@@ -53,7 +54,7 @@ def open_off_device(package: Path, stage: StageSpec, function: str | None, optio
     """
     if options.device != "auto":
         raise DeviceError(
-            f"device {options.device!r} was asked for; this machine has no Core ML, and the evaluator stands for no device",
+            f"device {options.device!r} was asked for; Core ML isn't on this machine, and its evaluator is no device",
             remedy="leave --device out, or verify on a Mac",
         )
     return MilPredictor(package, stage, function)
@@ -67,5 +68,6 @@ def proving_backend(target: str) -> tuple[Backend, str]:
 
 
 def _as_spec(feature: Any, specs: tuple[TensorSpec, ...]) -> TensorSpec:
-    unit = next((spec.unit for spec in specs if spec.name == feature.name), "?")
-    return TensorSpec(name=feature.name, dtype=str(feature.dtype), shape=tuple(feature.shape), unit=unit)
+    spec = next((spec for spec in specs if spec.name == feature.name), None)
+    shape = named_sizes(feature.shape, spec)
+    return TensorSpec(name=feature.name, dtype=str(feature.dtype), shape=shape, unit=spec.unit if spec else "?")

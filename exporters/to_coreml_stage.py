@@ -181,7 +181,7 @@ def _compute_precision(ct: Any, module: nn.Module, precision: Precision, options
 
 
 def _halved(module: nn.Module) -> Callable[[Any], bool]:
-    """Which operations become fp16: all but LayerNorm, softmax and a model's last convolutions (models/precision.py)."""
+    """Which operations become fp16: all but LayerNorm, softmax and a model's last convolutions."""
     kept = [layer.weight.detach().numpy() for layer in module.modules() if isinstance(layer, Fp32Conv2d)]
 
     def selector(operation: Any) -> bool:

@@ -146,6 +146,7 @@ class CoreMlSession:
         self._stage = stage
         self._predictor: Predictor | None = open_predictor(package, stage, function, options)
         self._device = self._predictor.device
+        self._pictures = self._predictor.pictures
         _compare_declaration(package, stage, self._predictor.stage)
         _log.debug("stage %s runs on %s", stage.name, self._device)
 
@@ -171,9 +172,8 @@ class CoreMlSession:
                 f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
             )
         results = output_buffers(self._stage, out, check_feeds(self._stage, feeds))
-        pictures = self._predictor.pictures
         arrays = {
-            name: _as_picture(array) if name in pictures else np.require(array, requirements=("C", "A"))
+            name: _as_picture(array) if name in self._pictures else np.require(array, requirements=("C", "A"))
             for name, array in feeds.items()
         }
         try:
@@ -188,6 +188,11 @@ class CoreMlSession:
         for name, result in results.items():
             self._receive(name, outputs.get(name), result)
         return results
+
+    @property
+    def pictures(self) -> frozenset[str]:
+        """The inputs that the package takes as pictures of 8 bits: what is fed to them is rounded."""
+        return self._pictures
 
     def close(self) -> None:
         """Free the weights and buffers."""

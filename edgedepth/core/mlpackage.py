@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgedepth.core.spec import StageSpec, TensorSpec
 
-__all__ = ["PACKAGE_FILE", "declared_stage", "function_description", "image_inputs", "package_of"]
+__all__ = ["PACKAGE_FILE", "declared_stage", "function_description", "image_inputs", "named_sizes", "package_of"]
 
 PACKAGE_FILE = ".mlpackage/Manifest.json"
 """The end of an artefact's path. A package is a folder; a bundle names the file in it that says what it holds."""
@@ -51,6 +52,12 @@ def image_inputs(description: Any) -> frozenset[str]:
     return frozenset(feature.name for feature in description.input if feature.type.WhichOneof("Type") == "imageType")
 
 
+def named_sizes(sizes: Sequence[int | None], spec: TensorSpec | None) -> tuple[int | str, ...]:
+    """A shape in which sizes that may vary (None) carry the names that a declaration gives them, "?" without one."""
+    names = spec.shape if spec is not None and len(spec.shape) == len(sizes) else ("?",) * len(sizes)
+    return tuple(str(name) if size is None else size for size, name in zip(sizes, names, strict=True))
+
+
 def _tensor(feature: Any, specs: tuple[TensorSpec, ...]) -> TensorSpec:
     spec = next((spec for spec in specs if spec.name == feature.name), None)
     unit = spec.unit if spec else "?"
@@ -62,4 +69,9 @@ def _tensor(feature: Any, specs: tuple[TensorSpec, ...]) -> TensorSpec:
         return TensorSpec(name=feature.name, dtype=str(kind), shape=(), unit=unit)
     array = feature.type.multiArrayType
     dtype = _DTYPES.get(array.dataType, f"data type {array.dataType}")
-    return TensorSpec(name=feature.name, dtype=dtype, shape=tuple(map(int, array.shape)), unit=unit)
+    ranges = array.shapeRange.sizeRanges
+    sizes = [
+        int(size) if not ranges or ranges[axis].lowerBound == ranges[axis].upperBound else None
+        for axis, size in enumerate(array.shape)
+    ]
+    return TensorSpec(name=feature.name, dtype=dtype, shape=named_sizes(sizes, spec), unit=unit)

@@ -37,7 +37,7 @@ __all__ = [
 MIN_FRAMES = 2
 
 ON_DEVICE, OFF_DEVICE = "verified on the device", "verified off-device"
-"""What computed a report's candidate: the runtime that its artefacts are for, or an evaluator of them on this machine."""
+"""What computed a report's candidate: the runtime that its artefacts are for, or an evaluator on this machine."""
 
 
 class Measured(Protocol):
