@@ -13,7 +13,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import WeightsMismatchError
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.session import OpenStage
+from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel, load_model
@@ -23,6 +23,7 @@ from edgedepth.programs.frames import Color, as_rgb
 from edgedepth.programs.opening import open_program
 from edgedepth.programs.stages import StagePool
 from edgedepth.runtimes.base import SessionOptions
+from edgedepth.verify.eight_bits import EightBitSession
 from edgedepth.verify.parity import OFF_DEVICE, ParityReport, verify_parity
 
 __all__ = ["verify_bundle"]
@@ -72,8 +73,8 @@ def verify_bundle(
     backend, where = proving_backend(manifest.target)
     if where == OFF_DEVICE:
         announce(
-            f"{OFF_DEVICE}: {manifest.target} isn't on this machine, so its packages are evaluated; that proves graph, "
-            "weights, names, shapes and dtypes, and not that a device loads them, where it places them, nor speed"
+            f"{OFF_DEVICE}: this machine has no runtime of {manifest.target}, so the packages are evaluated: it proves "
+            "graph, weights, names, shapes and dtypes, and not that a device loads them, where it places them, or speed"
         )
         log.info("%s: %s", OFF_DEVICE, opened.path)
     loaded = _reference(opened, weights, announce)
@@ -86,12 +87,18 @@ def verify_bundle(
             tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
             return open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
 
+        reference = reference_stages(loaded)
+
+        def open_reference(stage: str) -> Session:
+            pictures = getattr(sessions.session(stage), "pictures", frozenset())
+            return EightBitSession(reference(stage), pictures) if pictures else reference(stage)
+
         report = verify_parity(
             rgb,
             reference=EagerReference(loaded),
             candidate=program(sessions.session),
             open_program=program,
-            open_reference_stage=reference_stages(loaded),
+            open_reference_stage=open_reference,
             open_candidate_stage=sessions.session,
             stage_names=[stage.name for stage in manifest.model.stages],
             tolerance=tolerance_for(manifest.precision),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import re
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,7 +112,13 @@ def quietly(folder: str | None = None) -> Iterator[None]:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield
+            try:
+                yield
+            except Exception as error:
+                traceback.clear_frames(error.__traceback__)  # they hold coremltools' temporary folders
+                raise
+            finally:
+                gc.collect()  # coremltools leaves its temporary folders to the collector, which warns of them
     finally:
         logger.setLevel(level)
         tempfile.tempdir = place
@@ -168,8 +176,16 @@ def _convert(
         compute_precision=_compute_precision(ct, module, precision, options),
         inputs=[input_type(spec) for spec in stage.inputs],
         outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in stage.outputs],
+        pass_pipeline=_passes(ct),
         skip_model_load=True,
     )
+
+
+def _passes(ct: Any) -> Any:
+    """The default ones, but for the fusion of a product and a sum into batch_norm: its epsilon of 1e-5 changes both."""
+    pipeline = ct.PassPipeline()
+    pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    return pipeline
 
 
 def _compute_precision(ct: Any, module: nn.Module, precision: Precision, options: CoreMlOptions) -> Any:

@@ -1,4 +1,4 @@
-"""The constants of a Core ML bundle as Swift source, for an app that runs its packages: read from the manifest alone."""
+"""The constants of a Core ML bundle as Swift source, for an app that runs its packages."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ def swift_constants(manifest: Manifest) -> str:
         f"        Level(scale: {level.scale}, steps: {level.steps}, stride: {level.stride}, padding: {level.padding}),"
         for level in model.tiling.levels
     ]
-    packages = [
-        f'        "{name}": "{artefact.path.removesuffix(PACKAGE_FILE)}",'
-        for name, artefact in manifest.artefacts.items()
-    ]
+    names = {stage: artefact.path.removesuffix(PACKAGE_FILE) for stage, artefact in manifest.artefacts.items()}
+    packages = [f'        "{stage}": "{name}",' for stage, name in names.items()]
     mean, std = (", ".join(map(str, values)) for values in (model.preprocess.mean, model.preprocess.std))
     return "\n".join(
         (
