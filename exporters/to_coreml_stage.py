@@ -24,7 +24,7 @@ from edgedepth.core.spec import Precision, StageSpec, TensorSpec
 from edgedepth.exporters.coreml_metadata import PackageMetadata
 from edgedepth.exporters.coreml_options import CoreMlOptions, deployment_target_named
 from edgedepth.exporters.to_coreml_package import check_package, finish_package
-from edgedepth.models.precision import Fp32Conv2d, all_finite
+from edgedepth.models.precision import Fp32Conv2d
 from edgedepth.models.vit_ane import ane_copy
 
 __all__ = ["OLDEST_COREMLTOOLS", "check_toolchain", "export_stage", "quietly"]
@@ -136,9 +136,11 @@ def _is_picture(spec: TensorSpec) -> bool:
 def _check_range(module: nn.Module, stage: str) -> None:
     """Refuse what the conversion to fp16 would turn into infinity without a word."""
     for name, weight in module.named_parameters():
-        if not all_finite(weight) or float(weight.abs().max()) > _FP16_MAX:
+        lowest, highest = torch.aminmax(weight.detach())
+        largest = max(-float(lowest), float(highest))
+        if not largest <= _FP16_MAX:  # NaN too
             raise UnsupportedError(
-                f"stage {stage}: weight {name} reaches {float(weight.abs().max()):.3g}, beyond the range of fp16",
+                f"stage {stage}: weight {name} reaches {largest:.3g}, beyond the range of fp16",
                 remedy="keep this model at fp32 (--fp32)",
             )
 
