@@ -29,7 +29,7 @@ from edgedepth.models.vit_ane import ane_copy
 
 __all__ = ["OLDEST_COREMLTOOLS", "check_toolchain", "export_stage", "quietly"]
 
-OLDEST_COREMLTOOLS = (8, 0)
+OLDEST_COREMLTOOLS = (9, 0)
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _IMAGE_SCALE, _IMAGE_BIAS = 2 / 255, -1.0  # 8 bits to -1..1
 _FP16_MAX = 65504.0

@@ -215,6 +215,6 @@ class TestToolchain:
             CoreMlExporter().export(tiny, ExportOptions(), tmp_path / "bundle")
 
     def test_an_old_one_is_told_what_is_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(to_coreml_stage, "installed_version", lambda _: "7.2")
-        with pytest.raises(UnsupportedError, match=r"coremltools 7.2 is installed; 8.0 or newer"):
+        monkeypatch.setattr(to_coreml_stage, "installed_version", lambda _: "8.3")
+        with pytest.raises(UnsupportedError, match=r"coremltools 8.3 is installed; 9.0 or newer"):
             to_coreml_stage.check_toolchain()
