@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 Convert = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _collect_temporary_folders() -> Iterator[None]:
+    """coremltools leaves its temporary folders to the garbage collector, which warns of each: here, and not later."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        if "coremltools" in sys.modules:
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
