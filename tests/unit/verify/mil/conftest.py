@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 Convert = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _collect_temporary_folders() -> Iterator[None]:
     """coremltools leaves its temporary folders to the garbage collector, which warns of each: here, and not later."""
+    yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        yield
         if "coremltools" in sys.modules:
             gc.collect()
 
@@ -40,6 +41,28 @@ def coremltools() -> Any:
 def convert(coremltools: Any, tmp_path_factory: pytest.TempPathFactory) -> Convert:
     """Convert a module to a package: convert(module, {input: array}, ["output"], half=True, opset="iOS17")."""
 
+    @functools.cache  # a conversion takes most of a second
+    def converted(module: nn.Module, key: Hashable, half: bool, opset: str) -> Any:
+        import torch
+
+        inputs, outputs, declared = pending[key]
+        tensors = tuple(torch.from_numpy(array) for array in inputs.values())
+        # torch.export and not torch.jit.trace: with numpy 2.4 coremltools can't read the sizes that a trace has.
+        exported = torch.export.export(module.eval(), tensors).run_decompositions({})
+        ct = coremltools
+        return ct.convert(
+            exported,
+            convert_to="mlprogram",
+            minimum_deployment_target=getattr(ct.target, opset),
+            compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+            inputs=declared
+            or [ct.TensorType(name=name, shape=array.shape, dtype=array.dtype.type) for name, array in inputs.items()],
+            outputs=[ct.TensorType(name=name, dtype=np.float32) for name in outputs],
+            skip_model_load=True,
+        )
+
+    pending: dict[Hashable, tuple[Mapping[str, np.ndarray[Any, Any]], list[str], list[Any] | None]] = {}
+
     def make(
         module: nn.Module,
         inputs: Mapping[str, np.ndarray[Any, Any]],
@@ -50,25 +73,12 @@ def convert(coremltools: Any, tmp_path_factory: pytest.TempPathFactory) -> Conve
         compress: Callable[[Any], Any] | None = None,
         declared_inputs: list[Any] | None = None,
     ) -> Path:
-        import torch
-
-        ct = coremltools
         path = tmp_path_factory.mktemp("package") / "model.mlpackage"
-        tensors = tuple(torch.from_numpy(array) for array in inputs.values())
+        key = (tuple((name, array.shape) for name, array in inputs.items()), *outputs, str(declared_inputs))
+        pending[key] = (inputs, outputs, declared_inputs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # torch.export and not torch.jit.trace: with numpy 2.4 coremltools can't read the sizes that a trace has.
-            exported = torch.export.export(module.eval(), tensors).run_decompositions({})
-            model = ct.convert(
-                exported,
-                convert_to="mlprogram",
-                minimum_deployment_target=getattr(ct.target, opset),
-                compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
-                inputs=declared_inputs
-                or [ct.TensorType(name=name, shape=array.shape, dtype=array.dtype) for name, array in inputs.items()],
-                outputs=[ct.TensorType(name=name, dtype=np.float32) for name in outputs],
-                skip_model_load=True,
-            )
+            model = converted(module, key, half, opset)
             model = compress(model) if compress else model
             model.save(str(path))
         return path

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgedepth.core.errors import OptionError, StageError
-from edgedepth.verify.mil import MilProgram, load_package
+from edgedepth.verify.mil import MilProgram, changed_constants, load_package
+
+# coremltools leaves its temporary folders to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 
 Convert = Callable[..., Path]
 Floats = np.ndarray[Any, Any]
@@ -278,16 +281,27 @@ def test_half_precision_weights_of_an_fp32_program(coremltools: Any, tmp_path: P
 def test_a_known_bug_of_coremltools_is_seen(
     coremltools: Any, convert: Convert, block: Block, image: Floats, expected: Floats
 ) -> None:
-    """Palettes with enable_per_channel_scale overwrite constants that are not compressed at all (coremltools#2777)."""
+    """Palettes with enable_per_channel_scale overwrite the weights that they leave uncompressed (coremltools#2777)."""
     cto = coremltools.optimize.coreml
-    options = {"mode": "uniform", "nbits": 8, "granularity": "per_tensor"}
 
-    def palettes(scaled: bool) -> Callable[[Any], Any]:
-        config = cto.OpPalettizerConfig(weight_threshold=1, enable_per_channel_scale=scaled, **options)
+    def palettes(*, scaled: bool) -> Callable[[Any], Any]:
+        # Groups of five channels: no layer of the block can be cut into them, so none is compressed.
+        config = cto.OpPalettizerConfig(
+            mode="uniform",
+            nbits=4,
+            granularity="per_grouped_channel",
+            group_size=5,
+            weight_threshold=1,
+            enable_per_channel_scale=scaled,
+        )
         return lambda model: cto.palettize_weights(model, cto.OptimizationConfig(global_config=config))
 
-    right, wrong = (
-        load_package(convert(block, {"image": image}, ["depth"], opset="iOS18", compress=palettes(scaled)))
-        for scaled in (False, True)
+    before, left_alone, overwritten = (
+        load_package(convert(block, {"image": image}, ["depth"], opset="iOS18", compress=compress))
+        for compress in (None, palettes(scaled=False), palettes(scaled=True))
     )
-    print(error(right.run({"image": image})["depth"], expected), error(wrong.run({"image": image})["depth"], expected))
+    assert changed_constants(before, left_alone) == []
+    assert error(left_alone.run({"image": image})["depth"], expected) <= FP32
+    assert error(overwritten.run({"image": image})["depth"], expected) > 0.1
+    changed = changed_constants(before, overwritten)
+    assert {"p_embed_weight", "p_up_weight"} <= set(changed)
