@@ -33,6 +33,7 @@ OLDEST_COREMLTOOLS = (9, 0)
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _IMAGE_SCALE, _IMAGE_BIAS = 2 / 255, -1.0  # 8 bits to -1..1
 _FP16_MAX = 65504.0
+_RGB = 3  # channels of a picture, and of nothing else in these models
 
 
 def check_toolchain() -> None:
@@ -212,11 +213,18 @@ def _halved(module: nn.Module) -> Callable[[Any], bool]:
 
 
 def _with_int8_weights(model: Any) -> Any:
-    """Weights of matrix products and convolutions as int8, with a scale a channel; small ones stay as they are."""
+    """Weights of matrix products and convolutions as int8, with a scale a channel; small ones stay as they are.
+
+    So do those of the convolutions that see the picture, 0.1 % of Depth Pro's weights: in 8 bits they cost the trained
+    mini 6.5e-3 in AbsRel on the worst of three photographs, where all others together cost 2.8e-3.
+    """
     coreml = require("coremltools.optimize.coreml", extra="export,coreml", purpose="to export to Core ML")
     weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", granularity="per_channel")
     kinds = dict.fromkeys(("conv", "conv_transpose", "linear", "matmul"), weights)
-    return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_type_configs=kinds))
+    convolutions = model._mil_program.functions["main"].find_ops(op_type="conv")
+    kept = {operation.name: None for operation in convolutions if operation.weight.shape[1] == _RGB}
+    config = coreml.OptimizationConfig(op_type_configs=kinds, op_name_configs=kept)
+    return coreml.linear_quantize_weights(model, config)
 
 
 def _first_line(error: BaseException) -> str:

@@ -35,9 +35,11 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
     chosen.add_argument("--model", help="run the newest bundle of this model; with --backend torch, the model itself")
     parser.add_argument(
-        "--backend", default="auto", help="onnx, openvino, or torch for the reference itself (default: the bundle's)"
+        "--backend",
+        default="auto",
+        help="onnx, openvino, coreml, or torch for the reference itself (default: the bundle's)",
     )
-    parser.add_argument("--precision", help="fp32, fp16 or bf16, to choose among the store's bundles")
+    parser.add_argument("--precision", help="fp32, fp16, bf16 or int8, to choose among the store's bundles")
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
     parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")
