@@ -32,7 +32,7 @@ def join_stages(
     Raises:
         ExportFailedError: coremltools gave up, or wrote something else.
     """
-    utils = require("coremltools.utils", extra="export,coreml", purpose="to export to Core ML")
+    utils = require("coremltools.models.utils", extra="export,coreml", purpose="to export to Core ML")
     stages = list(packages.values())
     try:
         with tempfile.TemporaryDirectory(dir=joined.parent, prefix="coreml-") as folder, quietly(folder):

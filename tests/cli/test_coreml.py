@@ -27,21 +27,37 @@ pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="a Mac runs Cor
 
 
 @pytest.fixture(scope="module")
-def joined(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """The smallest model as functions of one package, with weights of 8 bits."""
-    out = tmp_path_factory.mktemp("joined") / "bundle"
-    words = ("--model", tiny.entry.name, "--weights", "random:0", "--int8", "--out", str(out))
+def export(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """Exports the smallest model, which loads by its name while this module runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, tiny.entry.name, tiny.entry)
-        assert main(["export", "--target", "coreml", "--multifunction", "--deployment-target", "macOS15", *words]) == 0
-        yield open_bundle(out)
+
+        def run(*words: str) -> Path:
+            out = tmp_path_factory.mktemp("coreml") / "bundle"
+            asked = ("--model", tiny.entry.name, "--weights", "random:0", "--target", "coreml", "--out", str(out))
+            assert main(["export", *asked, *words]) == 0
+            return out
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def bundle(export: Callable[..., Path]) -> Path:
+    """At fp16, the default, in the Neural Engine's layout."""
+    return export("--compute-layout", "ane")
+
+
+@pytest.fixture(scope="module")
+def joined(export: Callable[..., Path]) -> Bundle:
+    """Functions of one package, with weights of 8 bits."""
+    return open_bundle(export("--int8", "--multifunction", "--deployment-target", "macOS15"))
 
 
 def test_verify_is_labelled_on_every_line(
-    cli: Cli, mini_coreml: Callable[..., Path], photos: Path, caplog: pytest.LogCaptureFixture
+    cli: Cli, bundle: Path, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "edgedepth")
-    done = cli("verify", mini_coreml("fp16"), "--images", photos)
+    done = cli("verify", bundle, "--images", photos)
     assert done.code == 0, done.out + done.err
     lines = done.out.splitlines()
     assert len(lines) == 15
@@ -50,16 +66,16 @@ def test_verify_is_labelled_on_every_line(
     assert "not that a device loads them" in done.err
 
 
-def test_verify_as_json(cli: Cli, mini_coreml: Callable[..., Path], photos: Path) -> None:
-    report = cli("verify", mini_coreml("fp16", "ane"), "--images", photos, "--json").json
+def test_verify_as_json(cli: Cli, bundle: Path, photos: Path) -> None:
+    report = cli("verify", bundle, "--images", photos, "--json").json
     assert report["passed"]
     assert report["where"] == "verified off-device"
     assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
 
 
 @pytest.fixture
-def copied(mini_coreml: Callable[..., Path], tmp_path: Path) -> Path:
-    return shutil.copytree(mini_coreml("fp16"), tmp_path / "copied")
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bundle, tmp_path / "copied")
 
 
 def weights_of(bundle: Path, stage: str = "decoder") -> Path:
@@ -108,30 +124,30 @@ def test_truncated_weights_under_a_new_seal_fail(cli: Cli, copied: Path, photos:
     assert "weight.bin" in done.err
 
 
-def test_a_device_by_name_is_not_pretended(cli: Cli, mini_coreml: Callable[..., Path], photos: Path) -> None:
-    done = cli("verify", mini_coreml("fp16"), "--images", photos, "--device", "npu")
+def test_a_device_by_name_is_not_pretended(cli: Cli, bundle: Path, photos: Path) -> None:
+    done = cli("verify", bundle, "--images", photos, "--device", "npu")
     assert done.code == 2
     assert "its evaluator is no device" in done.err
 
 
-def test_infer_tells_where_it_runs(cli: Cli, mini_coreml: Callable[..., Path], photos: Path) -> None:
-    done = cli("infer", photos / "one.png", "--bundle", mini_coreml("fp16"))
+def test_infer_tells_where_it_runs(cli: Cli, bundle: Path, photos: Path) -> None:
+    done = cli("infer", photos / "one.png", "--bundle", bundle)
     assert done.code == 2
     assert "Core ML runs on macOS" in done.err
     assert "edgedepth verify BUNDLE" in done.err
 
 
-def test_the_backend_refuses_before_it_looks_at_coremltools(mini_coreml: Callable[..., Path]) -> None:
+def test_the_backend_refuses_before_it_looks_at_coremltools(bundle: Path) -> None:
     with pytest.raises(DeviceError, match="Core ML runs on macOS"):
-        CoreMlBackend().open(open_bundle(mini_coreml("fp16")), "decoder", SessionOptions())
+        CoreMlBackend().open(open_bundle(bundle), "decoder", SessionOptions())
 
 
-def test_doctor(cli: Cli, mini_coreml: Callable[..., Path]) -> None:
+def test_doctor(cli: Cli, bundle: Path) -> None:
     target = {target["name"]: target for target in cli("doctor", "--json").json["targets"]}["coreml"]
     assert target["exports"]
     assert not target["runs"]
     assert "Core ML runs on macOS" in target["reason"]
-    placed = cli("doctor", "--bundle", mini_coreml("fp16"))
+    placed = cli("doctor", "--bundle", bundle)
     assert placed.code == 2
     assert "Core ML runs on macOS" in placed.err
 
@@ -141,24 +157,22 @@ def test_one_package_of_several_functions(cli: Cli, joined: Bundle, photos: Path
         "depth_pro_tiny.mlpackage/Manifest.json"
     }
     done = cli("verify", joined.path, "--images", photos, "--json")
-    # The tiny model is untrained and thin, and int8 costs it more than a real one: what counts here is that every
-    # function runs, by its own name. A mixed-up one would be refused for its names and shapes.
+    assert done.code == 0, done.out + done.err
     assert set(done.json["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
-    assert all(stage["mean_rel"] < 0.1 for stage in done.json["stages"].values())
 
 
 def test_the_newest_bundle_that_can_run_here_is_chosen(
-    cli: Cli, mini_coreml: Callable[..., Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEDEPTH_HOME", str(tmp_path))
-    shutil.copytree(mini_coreml("fp16"), tmp_path / "bundles" / "mini")
+    shutil.copytree(bundle, tmp_path / "bundles" / "mini")
     done = cli("infer", photos / "one.png")
     assert done.code == 2
     assert "there is no bundle in" in done.err
 
 
-def test_swift_constants_come_from_the_manifest(cli: Cli, mini_coreml: Callable[..., Path]) -> None:
-    done = cli("inspect", mini_coreml("fp16"), "--swift")
+def test_swift_constants_come_from_the_manifest(cli: Cli, bundle: Path) -> None:
+    done = cli("inspect", bundle, "--swift")
     assert done.code == 0
     assert "static let inputSize = 512" in done.out
     assert "Level(scale: 1, steps: 5, stride: 96, padding: 1)," in done.out

@@ -29,14 +29,22 @@ BACKEND = CoreMlBackend(open_off_device)
 
 # Largest error of a stage's output over the reference's largest value, on the reference's own inputs, for trained
 # weights. fp32: operations in another order, 2e-6 measured; it also tells an exact GELU from its approximation.
-# fp16: 11 bits, 1.7e-3 measured. int8: what eight bits a weight cost, 2.1e-2 measured.
+# fp16: 11 bits, 1.7e-3 measured. int8: what eight bits a weight cost, 8.1e-3 measured.
 LARGEST = {"fp32": 1e-5, "fp16": 5e-3, "int8": 5e-2}
 ABS_REL = {"fp32": 1e-5, "fp16": 5e-3, "int8": 1e-2}
 
-CASES = [("fp32", "gpu"), ("fp16", "gpu"), ("int8", "gpu"), ("fp32", "ane"), ("fp16", "ane")]
+# A bundle takes ten to fifteen seconds to convert: two of them cover both layouts and both gates.
+CASES = [
+    pytest.param(("fp16", "gpu"), id="fp16-gpu"),
+    pytest.param(("fp32", "ane"), id="fp32-ane"),
+    *(
+        pytest.param(case, id="-".join(case), marks=pytest.mark.slow)
+        for case in (("fp32", "gpu"), ("int8", "gpu"), ("fp16", "ane"))
+    ),
+]
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> tuple[Precision, str]:
     return request.param
 
@@ -93,6 +101,7 @@ def test_a_constant_frozen_at_export_shows(bundle: Bundle) -> None:
     assert compare_tensors(first, second).mean_rel > 1e-2
 
 
+@pytest.mark.slow
 def test_weights_of_8_bits_are_half_of_16(mini_coreml: Callable[..., Path]) -> None:
     sizes = {precision: open_bundle(mini_coreml(precision, "gpu")).size for precision in ("fp32", "fp16", "int8")}
     assert sizes["fp16"] < 0.55 * sizes["fp32"]
