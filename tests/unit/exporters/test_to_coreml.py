@@ -220,7 +220,7 @@ class TestToolchain:
             to_coreml_stage.check_toolchain()
 
 
-def test_int8_keeps_what_is_sensitive(tiny: LoadedModel, tmp_path: Path) -> None:
+def test_int8_leaves_what_sees_the_picture_at_fp16(tiny: LoadedModel, tmp_path: Path) -> None:
     stage = tiny.spec.stage("image_encoder")
     package = tmp_path / "a.mlpackage"
     export_stage(
@@ -233,6 +233,5 @@ def test_int8_keeps_what_is_sensitive(tiny: LoadedModel, tmp_path: Path) -> None
     )
     floats = {name for name, array in load_package(package).constants().items() if array.dtype == np.float16}
     weights = {name.removeprefix("p_vit_").removesuffix("_weight_to_fp16") for name in floats if "weight" in name}
-    assert {"patch_embed_proj", "blocks_0_attn_qkv", "blocks_0_mlp_fc1", "blocks_0_mlp_fc2"} <= weights
-    # proj of a model this thin has fewer elements than are worth a scale
-    assert not weights & {"blocks_1_attn_qkv", "blocks_1_mlp_fc1", "blocks_1_mlp_fc2"}
+    assert "patch_embed_proj" in weights
+    assert not weights & {"blocks_1_mlp_fc1", "blocks_1_mlp_fc2"}
