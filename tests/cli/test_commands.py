@@ -108,7 +108,7 @@ def test_a_changed_weight_is_refused_before_it_serves(
         (("--target", "tflite"), "there is no target 'tflite'"),
         (("--target", "tensorrt", "--fp16"), "export to tensorrt is not built yet"),
         (("--target", "trt"), "export to tensorrt is not built yet"),
-        (("--target", "coreml"), "export to coreml is not built yet"),
+        (("--target", "tensorrt"), "export to tensorrt is not built yet"),
         (("--int8",), "int8 is not built yet"),
         (("--calib", "set"), "--calib goes with --int8"),
         (("--calib", "set", "--int8"), "INT8 calibration is not built yet"),
@@ -177,7 +177,7 @@ def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
     assert targets["onnx"]["runs"]
     assert targets["onnx"]["exports"]
     assert "cpu" in targets["onnx"]["devices"]
-    for planned in ("tensorrt", "coreml"):
+    for planned in ("tensorrt",):
         assert not targets[planned]["runs"]
         assert "not built yet" in targets[planned]["reason"]
 
