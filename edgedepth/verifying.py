@@ -90,7 +90,7 @@ def verify_bundle(
         reference = reference_stages(loaded)
 
         def open_reference(stage: str) -> Session:
-            pictures = getattr(sessions.session(stage), "pictures", frozenset())
+            pictures: frozenset[str] = getattr(sessions.session(stage), "pictures", frozenset())
             return EightBitSession(reference(stage), pictures) if pictures else reference(stage)
 
         report = verify_parity(
