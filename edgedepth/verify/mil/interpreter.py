@@ -21,8 +21,9 @@ Value = tuple[DType, "npt.NDArray[Any] | str"]
 """An element type and the values in it."""
 
 _REMEDY = "the package does not compute what was exported: export it again: edgedepth export --target coreml"
+_UNSUPPORTED_REMEDY = "docs/mil-evaluator.md lists the ops that can be evaluated; on a Mac, Core ML itself runs it"
 # What numpy raises when sizes or indices don't go together.
-_MISFITS = (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError)
+_MISFITS = (ValueError, IndexError, TypeError, AttributeError, KeyError, ArithmeticError)
 
 
 def unsupported_ops(function: Function) -> list[str]:
@@ -43,7 +44,7 @@ def run_function(
         label: of the package, for messages.
 
     Returns:
-        The results by name, in their declared dtypes.
+        The results by name, in their declared dtypes, the caller's to keep.
 
     Raises:
         UnsupportedOpError: an operation that is not known here; it and its output are named.
@@ -56,11 +57,13 @@ def run_function(
     uses = Counter(name for item in function.operations for name in _variables(item))
     uses.update(function.results)
     for operation in function.operations:
-        bound = _bind(operation, values, read_blob)
-        results = _run_operation(operation, bound, _where(label, operation), function)
+        where = _where(label, operation)
+        bound = _bind(operation, values, read_blob, where)
+        results = _run_operation(operation, bound, where, function)
         values.update(zip((named.name for named in operation.outputs), results, strict=True))
         _forget(operation, values, uses)
-    return {name: np.asarray(values[name][1]) for name in function.results}
+    # Copies: a result may be a view of an input or of the weight file.
+    return {name: np.array(values[name][1]) for name in function.results}
 
 
 def _variables(operation: Operation) -> list[str]:
@@ -76,15 +79,17 @@ def _forget(operation: Operation, values: dict[str, Value], uses: Counter[str]) 
             values.pop(name, None)
 
 
-def _bind(operation: Operation, values: Mapping[str, Value], read_blob: ReadBlob) -> dict[str, Value | list[Value]]:
+def _bind(
+    operation: Operation, values: Mapping[str, Value], read_blob: ReadBlob, where: str
+) -> dict[str, Value | list[Value]]:
     """The operation's parameters by name; a list for one that takes several tensors."""
 
     def value_of(item: Variable | Constant) -> Value:
         if isinstance(item, Variable):
             return values[item.name]
-        assert item.type is not None
-        data = read_blob(item.type, item.data) if isinstance(item.data, Blob) else item.data
-        assert data is not None
+        data = read_blob(item.type, item.data) if item.type and isinstance(item.data, Blob) else item.data
+        if item.type is None or data is None or isinstance(data, Blob):
+            raise UnsupportedOpError(f"{where} has a constant that is not a tensor", remedy=_UNSUPPORTED_REMEDY)
         return item.type.dtype, data
 
     bound: dict[str, Value | list[Value]] = {}
@@ -100,13 +105,15 @@ def _bind(operation: Operation, values: Mapping[str, Value], read_blob: ReadBlob
 def _run_operation(
     operation: Operation, bound: dict[str, Value | list[Value]], where: str, function: Function
 ) -> list[Value]:
+    if not operation.outputs or any(named.type is None for named in operation.outputs):
+        raise _unsupported(function, where)
     if operation.type == "const":
         value = bound.get("val")
         if not isinstance(value, tuple):
             raise StageError(f"{where} has no value", remedy=_REMEDY)
         return [_conform(operation.outputs[0], value[1], value[0], where)]
     known = OPS.get(operation.type)
-    if known is None or any(named.type is None for named in operation.outputs):
+    if known is None:
         raise _unsupported(function, where)
     if problem := known.problem_with(bound):
         raise UnsupportedOpError(f"{where} {problem}", remedy=_UNSUPPORTED_REMEDY)
@@ -121,9 +128,6 @@ def _run_operation(
         raise StageError(f"{where} gives {len(arrays)} outputs, not {len(operation.outputs)}", remedy=_REMEDY)
     dtype = _expected_dtype(known, bound)
     return [_conform(named, array, dtype, where) for named, array in zip(operation.outputs, arrays, strict=True)]
-
-
-_UNSUPPORTED_REMEDY = "docs/mil-evaluator.md lists the ops that can be evaluated; on a Mac, Core ML itself runs it"
 
 
 def _unsupported(function: Function, where: str) -> UnsupportedOpError:

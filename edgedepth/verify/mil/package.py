@@ -113,8 +113,7 @@ def _blobs(function: Function) -> Iterator[tuple[TensorType, Blob]]:
     for operation in function.operations:
         bound = (value for values in operation.inputs.values() for value in values)
         for value in (*bound, *operation.attributes.values()):
-            if isinstance(value, Constant) and isinstance(value.data, Blob):
-                assert value.type is not None
+            if isinstance(value, Constant) and value.type and isinstance(value.data, Blob):
                 yield value.type, value.data
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgedepth.verify.mil.dtypes import DTYPES
 from edgedepth.verify.mil.ops.registry import Array, op, register
 
-__all__ = ["cast", "clip", "inverse", "log", "rsqrt", "select", "threshold"]
+__all__ = ["cast", "clip", "inverse", "log", "real_div", "rsqrt", "select", "threshold"]
 
 _BINARY: dict[str, Callable[..., Array]] = {
     "add": np.add,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def test_parity_fp32(fp32: MilProgram, image: Floats, expected: Floats) -> None:
     got = fp32.run({"image": image})
     assert list(got) == ["depth"]
     assert got["depth"].dtype == np.float32
+    assert got["depth"].flags.writeable
     assert error(got["depth"], expected) <= FP32
 
 
@@ -173,6 +175,32 @@ def test_several_functions(coremltools: Any, convert: Convert, block: Block, ima
         program.run({"image": image})
 
 
+def test_flexible_shapes(coremltools: Any, block: Block, tmp_path: Path) -> None:
+    """A size that is left open takes any, and what follows from it is computed."""
+    ct = coremltools
+    module = nn.Sequential(block.embed, nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest")).eval()
+    example = torch.zeros(1, 3, 16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = ct.convert(
+            torch.jit.trace(module, example),
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.iOS17,
+            compute_precision=ct.precision.FLOAT32,
+            inputs=[ct.TensorType(name="x", shape=(ct.RangeDim(1, 4), 3, 16, ct.RangeDim(16, 64)), dtype=np.float32)],
+            outputs=[ct.TensorType(name="y", dtype=np.float32)],
+            skip_model_load=True,
+        )
+        model.save(str(tmp_path / "flexible.mlpackage"))
+    program = load_package(tmp_path / "flexible.mlpackage")
+    assert program.inputs["x"].shape == (None, 3, 16, None)
+    x = np.random.default_rng(0).standard_normal((3, 3, 16, 32)).astype(np.float32)
+    with torch.no_grad():
+        assert error(program.run({"x": x})["y"], module(torch.from_numpy(x)).numpy()) <= FP32
+    with pytest.raises(StageError, match="got float32"):
+        program.run({"x": x[:, :2]})
+
+
 def test_wrong_inputs_are_refused(fp32: MilProgram, image: Floats) -> None:
     for wrong, words in (
         ({}, "'image' is missing"),
@@ -203,6 +231,11 @@ def compressors(ct: Any) -> dict[str, tuple[str, Callable[[Any], Any]]]:
         pruner = cto.OpMagnitudePrunerConfig(target_sparsity=0.5, weight_threshold=1)
         return cto.prune_weights(model, cto.OptimizationConfig(global_config=pruner))
 
+    def joint(second: Any) -> Callable[[Any], Any]:
+        config = cto.OptimizationConfig(global_config=second)
+        compress = cto.palettize_weights if isinstance(second, cto.OpPalettizerConfig) else cto.linear_quantize_weights
+        return lambda model: compress(sparse(model), config, joint_compression=True)
+
     return {
         "int8 per channel": ("iOS17", linear(mode="linear_symmetric")),
         "uint8 per channel, a zero point": ("iOS17", linear(mode="linear", dtype=np.uint8)),
@@ -216,6 +249,8 @@ def compressors(ct: Any) -> dict[str, tuple[str, Callable[[Any], Any]]]:
         "3-bit palette": ("iOS18", palette(mode="uniform", nbits=3)),
         "sparse": ("iOS17", sparse),
         "sparse, iOS 18": ("iOS18", sparse),
+        "sparse and int8": ("iOS18", joint(cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=1))),
+        "sparse and a palette": ("iOS18", joint(cto.OpPalettizerConfig(mode="uniform", nbits=4, weight_threshold=1))),
     }
 
 
@@ -229,6 +264,8 @@ NAMES = (
     "3-bit palette",
     "sparse",
     "sparse, iOS 18",
+    "sparse and int8",
+    "sparse and a palette",
 )
 
 
