@@ -21,7 +21,7 @@ from edgedepth.core.targets import exists_on
 from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
 from edgedepth.runtimes.coreml_devices import DEVICES, elsewhere
 
-__all__ = ["CoreMlBackend", "CoreMlSession", "OpenPredictor", "Predictor"]
+__all__ = ["CoreMlBackend", "CoreMlSession", "OpenPredictor", "Predictor", "open_core_ml"]
 
 _EXPORT_AGAIN = "export it again: edgedepth export --help"
 
