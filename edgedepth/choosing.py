@@ -11,7 +11,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundles_folder, stored_bundles
-from edgedepth.core.targets import ALIASES, PLANNED, PRECISIONS
+from edgedepth.core.targets import ALIASES, PRECISIONS, exists_on
 from edgedepth.models.registry import MODELS
 from edgedepth.runtimes.base import BACKENDS
 
@@ -29,9 +29,9 @@ def target_named(backend: str) -> str | None:
     backend = ALIASES.get(backend, backend)
     if backend == "auto":
         return None
-    if backend not in (*BACKENDS, *PLANNED):
+    if backend not in BACKENDS:
         raise OptionError(
-            f"there is no backend {backend!r}; allowed are auto, torch, {', '.join((*BACKENDS, *PLANNED))}",
+            f"there is no backend {backend!r}; allowed are auto, torch, {', '.join(BACKENDS)}",
             remedy="edgedepth doctor lists what runs here",
         )
     return backend
@@ -92,7 +92,7 @@ def _at_path(path: Path, target: str | None, precision: Precision | None) -> Bun
 
 
 def _newest(model: str | None, target: str | None, precision: Precision | None) -> Bundle:
-    targets = (target,) if target else tuple(BACKENDS)
+    targets = (target,) if target else tuple(name for name in BACKENDS if exists_on(name))
     for bundle in stored_bundles():
         manifest = bundle.manifest
         fits = (
@@ -105,13 +105,8 @@ def _newest(model: str | None, target: str | None, precision: Precision | None) 
             _warn_of_demonstration(manifest.model.name, asked=model)
             return open_bundle(bundle.path)
     wanted = " ".join(part for part in (target, precision, model) if part)
-    planned = (
-        f"; the {target} backend is not built yet in this version, {' and '.join(BACKENDS)} are"
-        if target in PLANNED
-        else ""
-    )
     raise BundleNotFoundError(
-        f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}{planned}",
+        f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}",
         remedy=export_command(model or "depth-pro", target, precision),
     )
 
@@ -128,6 +123,6 @@ def export_command(model: str, target: str | None, precision: Precision | None) 
     if target is None:
         target = next((name for name, able in PRECISIONS.items() if precision in (None, *able)), "onnx")
     # Only what can be exported is worth a command.
-    default = "fp16" if target == "tensorrt" else "fp32"
-    flag = precision if precision in PRECISIONS.get(target, ("fp32", "fp16")) else default
+    default = "fp16" if target == "tensorrt" else PRECISIONS[target][0]
+    flag = precision if precision in PRECISIONS[target] else default
     return f"edgedepth export --model {model} --target {target} --{flag}"

@@ -10,7 +10,6 @@ from edgedepth.core.errors import EdgeDepthError
 from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import to_plain
 from edgedepth.core.store import home
-from edgedepth.core.targets import PLANNED
 from edgedepth.exporters.base import EXPORTERS, ExportOptions, exporter_for
 from edgedepth.runtimes.base import BACKENDS, backend_named
 
@@ -87,7 +86,7 @@ def diagnose() -> Diagnosis:
         store=str(home()),
         packages=versions_of([name for name, _, _ in _PACKAGES]),
         missing={name: extra for name, module, extra in _PACKAGES if extra and not is_installed(module)},
-        targets=(_torch(), *(_target(name) for name in (*EXPORTERS, *PLANNED))),
+        targets=(_torch(), *(_target(name) for name in EXPORTERS)),
     )
 
 

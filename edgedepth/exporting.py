@@ -31,7 +31,7 @@ def export_bundle(
 
     Args:
         model: its name; `edgedepth models` lists them.
-        target: "onnx" or "openvino".
+        target: "onnx", "openvino" or "coreml".
         options: precision, layout, tile batch; None for the defaults.
         weights: a checkpoint, "random:SEED", or None: the cache, else a download.
         out: the bundle's folder; None: in the artefact store, where EdgeDepth finds it.

@@ -39,11 +39,11 @@ class EdgeDepth:
     Args:
         model: a bundle's folder, or a model's name. None: the newest fitting bundle of the artefact store
             (EDGEDEPTH_HOME), whatever its model; the log says which.
-        backend: "onnx", "openvino", or "torch" for the eager reference itself (slow, needs the `export` extra).
-            "auto": what the bundle was exported for.
-        device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu". A device asked for
-            by name is that device or an error.
-        precision: "fp32", "fp16" or "bf16" to choose among the store's bundles; None takes any.
+        backend: "onnx", "openvino", "coreml" (on a Mac), or "torch" for the eager reference itself (slow, needs the
+            `export` extra). "auto": what the bundle was exported for.
+        device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu"; on coreml "auto",
+            "cpu", "gpu", "npu". A device asked for by name is that device or an error.
+        precision: "fp32", "fp16", "bf16" or "int8" to choose among the store's bundles; None takes any.
         weights: a checkpoint for backend="torch"; None: the cache, else a download. A bundle holds its own.
         color: order of a frame's channels: "bgr" as OpenCV reads them, or "rgb".
         tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch; "auto" measures once

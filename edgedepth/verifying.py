@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import WeightsMismatchError
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.session import OpenStage
+from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel, load_model
+from edgedepth.off_device import proving_backend
 from edgedepth.programs.frames import Color, as_rgb
 from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.stages import StagePool
-from edgedepth.runtimes.base import SessionOptions, backend_named
-from edgedepth.verify.parity import ParityReport, Predictor, verify_parity
+from edgedepth.runtimes.base import SessionOptions
+from edgedepth.verify.eight_bits import EightBitSession
+from edgedepth.verify.parity import OFF_DEVICE, ParityReport, Predictor, verify_parity
 
 __all__ = ["verify_bundle"]
+
+log = logging.getLogger("edgedepth")
 
 
 def verify_bundle(
@@ -35,6 +41,8 @@ def verify_bundle(
     announce: Announce = unheard,
 ) -> ParityReport:
     """Compare a bundle with the eager fp32 reference, stage by stage and end to end.
+
+    A bundle of Core ML is computed by an evaluator where Core ML isn't; the report's `where` says so.
 
     Args:
         bundle: its folder.
@@ -60,8 +68,14 @@ def verify_bundle(
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     rgb = [as_rgb(frame, color) for frame in frames]
     manifest = opened.manifest
-    backend = backend_named(manifest.target)
     options = SessionOptions(device=device)
+    backend, where = proving_backend(manifest.target)
+    if where == OFF_DEVICE:
+        announce(
+            f"{OFF_DEVICE}: this machine has no runtime of {manifest.target}, so the packages are evaluated: it proves "
+            "graph, weights, names, shapes and dtypes, and not that a device loads them, where it places them, or speed"
+        )
+        log.info("%s: %s", OFF_DEVICE, opened.path)
     loaded = _reference(opened, weights, announce)
     with ExitStack() as stack:
         # One set of the bundle's sessions, for the comparison by stages and for the one end to end.
@@ -72,17 +86,24 @@ def verify_bundle(
             tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
             return proof_of(open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch))
 
-        return verify_parity(
+        reference = reference_stages(loaded)
+
+        def open_reference(stage: str) -> Session:
+            pictures: frozenset[str] = getattr(sessions.session(stage), "pictures", frozenset())
+            return EightBitSession(reference(stage), pictures) if pictures else reference(stage)
+
+        report = verify_parity(
             rgb,
             reference=EagerReference(loaded),
             candidate=program(sessions.session),
             open_program=program,
-            open_reference_stage=reference_stages(loaded),
+            open_reference_stage=open_reference,
             open_candidate_stage=sessions.session,
             stage_names=[stage.name for stage in manifest.model.stages],
             tolerance=tolerance_for(manifest.precision),
             progress=progress,
         )
+    return replace(report, where=where)
 
 
 def _reference(bundle: Bundle, weights: str | Path | None, announce: Announce) -> LoadedModel:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgedepth.core.bundle import Bundle
-from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.errors import OptionError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, Precision
-from edgedepth.core.targets import ALIASES, PLANNED
+from edgedepth.core.targets import ALIASES
+from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.trt.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ExportOptions:
         dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
         opset: ONNX opset, 17 to 20; for bundles of ONNX only.
         engine: how TensorRT builds; None: its defaults. For bundles of TensorRT only.
+        coreml: for bundles of Core ML only.
     """
 
     precision: Precision = "fp32"
@@ -43,6 +45,7 @@ class ExportOptions:
     dynamic_batch: bool = False
     opset: int = DEFAULT_OPSET
     engine: EngineOptions | None = None
+    coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ EXPORTERS: dict[str, str] = {
     "onnx": "edgedepth.exporters.to_onnx:OnnxExporter",
     "openvino": "edgedepth.exporters.to_openvino:OpenVinoExporter",
     "tensorrt": "edgedepth.exporters.to_tensorrt:TensorRtExporter",
+    "coreml": "edgedepth.exporters.to_coreml:CoreMlExporter",
 }
 
 
@@ -95,17 +99,11 @@ def exporter_for(target: str) -> Exporter:
 
     Raises:
         OptionError: no target is called that.
-        UnsupportedError: it is planned, and this version doesn't have it yet.
     """
     target = ALIASES.get(target, target)
-    if target in PLANNED:
-        raise UnsupportedError(
-            f"export to {target} is not built yet; this version exports to {', '.join(EXPORTERS)}",
-            remedy="use --target onnx: ONNX Runtime runs it, and other toolchains read it",
-        )
     if target not in EXPORTERS:
         raise OptionError(
-            f"there is no target {target!r}; allowed are {', '.join((*EXPORTERS, *PLANNED))}",
+            f"there is no target {target!r}; allowed are {', '.join(EXPORTERS)}",
             remedy="edgedepth export --help lists them",
         )
     module, _, attribute = EXPORTERS[target].partition(":")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import errno
 import logging
 import re
@@ -20,6 +19,7 @@ from torch import nn
 from edgedepth.core.errors import EdgeDepthError, ExportFailedError, OutputError
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
 from edgedepth.models.precision import half_precision_
+from edgedepth.models.sharing import sharing_copy
 
 __all__ = ["check_artefact", "export_stage"]
 
@@ -46,7 +46,7 @@ def export_stage(module: nn.Module, stage: StageSpec, path: Path, *, precision: 
         OSError: the disk.
     """
     if precision == "fp16":
-        module = half_precision_(_sharing_weights(module))
+        module = half_precision_(sharing_copy(module))
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -116,12 +116,6 @@ def _declared(value: onnx.ValueInfoProto, specs: tuple[TensorSpec, ...]) -> Tens
         shape=tuple(size.dim_param or size.dim_value for size in tensor.shape.dim),
         unit=next((spec.unit for spec in specs if spec.name == value.name), "?"),
     )
-
-
-def _sharing_weights(module: nn.Module) -> nn.Module:
-    """A copy of a module's structure that refers to the same weights: half_precision_ replaces them one by one."""
-    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    return copy.deepcopy(module, shared)
 
 
 def _example(spec: TensorSpec) -> torch.Tensor:

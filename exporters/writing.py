@@ -18,6 +18,7 @@ from edgedepth.core.progress import Progress
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec, TensorSpec
 from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, Support
+from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import ModelEntry
@@ -26,12 +27,15 @@ from edgedepth.models.relative_config import RsaConfig
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Recipe", "WriteStage", "check_family", "check_options", "export_stages"]
+__all__ = ["JoinStages", "Recipe", "WriteStage", "check_family", "check_options", "export_stages"]
+
+JoinStages = Callable[[dict[str, Artefact], Path], dict[str, Artefact]]
+"""Puts the stages that were written into a bundle's folder into one artefact, and tells where each is now."""
 
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
 
-_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
+_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "coreml": "Core ML"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class Recipe:
         toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
         folded: whether the decoder's layers are folded: where transposed convolutions are fast.
         build: how engines are built from the artefacts on the device; None: they run as they are.
+        join: puts all stages into one artefact; None: they stay apart.
     """
 
     target: str
@@ -53,6 +58,7 @@ class Recipe:
     toolchain: dict[str, str]
     folded: bool = False
     build: BuildOptions | None = None
+    join: JoinStages | None = None
 
 
 def check_options(options: ExportOptions, target: str) -> Support:
@@ -91,6 +97,11 @@ def check_options(options: ExportOptions, target: str) -> Support:
             f"--provider, --sm and what a builder takes have no effect on {_NAMES[target]}",
             "leave them out, or use --target tensorrt",
         ),
+        (
+            target != "coreml" and options.coreml != CoreMlOptions(),
+            f"{_NAMES[target]} has no deployment target, compute layout, image inputs or functions to choose",
+            "leave out what is Core ML's, or use --target coreml",
+        ),
     )
     for objects, reason, remedy in objections:
         if objects:
@@ -108,6 +119,12 @@ def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Supp
             ok=False,
             reason=f"{entry.name} sees the picture whole: it has no tiles to batch or to put into one graph",
             remedy="leave --layout, --tile-batch and --dynamic-batch out",
+        )
+    if target not in ("onnx", "openvino"):
+        return Support(
+            ok=False,
+            reason=f"{entry.name} was never tried on {_NAMES[target]}",
+            remedy="use --target onnx or --target openvino",
         )
     network = config.relative if isinstance(config, RsaConfig) else config
     if target in network.unsound_on:
@@ -155,6 +172,8 @@ def _write(
         path = writer.stage_folder(stage.name) / f"{stage.name}{recipe.suffix}"
         recipe.write_stage(modules[stage.name], stage, path)
         artefacts[stage.name] = Artefact(stage=stage, path=path.relative_to(writer.folder).as_posix())
+    if recipe.join is not None:
+        artefacts = recipe.join(artefacts, writer.folder)
     progress("golden frame", steps - 2, steps)
     golden = write_golden(source, writer.folder, tile_batch=options.tile_batch, precision=options.precision)
     progress("hashing", steps - 1, steps)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from edgedepth.core.bundle import Bundle
-from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Session
-from edgedepth.core.targets import ALIASES, PLANNED
+from edgedepth.core.targets import ALIASES
 
 __all__ = ["BACKENDS", "Availability", "Backend", "Performance", "SessionOptions", "backend_named", "refuse_options"]
 
@@ -124,6 +124,7 @@ BACKENDS: dict[str, str] = {
     "onnx": "edgedepth.runtimes.ort_session:OrtBackend",
     "openvino": "edgedepth.runtimes.openvino_session:OpenVinoBackend",
     "tensorrt": "edgedepth.runtimes.trt_backend:TrtBackend",
+    "coreml": "edgedepth.runtimes.coreml_session:CoreMlBackend",
 }
 
 
@@ -132,14 +133,8 @@ def backend_named(name: str) -> Backend:
 
     Raises:
         OptionError: no backend is called that.
-        UnsupportedError: it is planned, and this version doesn't have it yet.
     """
     name = ALIASES.get(name, name)
-    if name in PLANNED:
-        raise UnsupportedError(
-            f"the {name} backend is not built yet; this version runs {', '.join(BACKENDS)} and torch",
-            remedy="use backend='onnx', or backend='torch' for the reference itself",
-        )
     if name not in BACKENDS:
         raise OptionError(
             f"there is no backend {name!r}; allowed are auto, torch, {', '.join(BACKENDS)}",

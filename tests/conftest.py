@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedepth.core.spec import Precision, StageSpec
+    from edgedepth.exporters.coreml_options import ComputeLayout
     from edgedepth.models.loading import LoadedModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +80,29 @@ def mini_openvino(
         recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={}, folded=True)
         out = tmp_path_factory.mktemp("openvino") / precision
         return export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent).path
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_mini() -> LoadedModel:
+    """The mini on the weights that it is published with: untrained ones hide what fp16 and int8 cost."""
+    from edgedepth.models.loading import load_model
+
+    return load_model("depth-pro-mini")
+
+
+@pytest.fixture(scope="session")
+def mini_coreml(trained_mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The trained mini's Core ML bundle of a precision and a compute layout. Copy it before changing anything in it."""
+    from edgedepth.exporters.base import ExportOptions, exporter_for
+    from edgedepth.exporters.coreml_options import CoreMlOptions
+
+    @functools.cache
+    def bundle(precision: Precision, compute_layout: ComputeLayout = "gpu") -> Path:
+        options = ExportOptions(precision=precision, coreml=CoreMlOptions(compute_layout=compute_layout))
+        out = tmp_path_factory.mktemp("coreml") / f"{precision}-{compute_layout}"
+        return exporter_for("coreml").export(trained_mini, options, out).path
 
     return bundle
 

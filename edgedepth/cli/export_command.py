@@ -4,6 +4,7 @@ edgedepth export --model depth-pro-mini --target onnx
 edgedepth export --target onnx --fp16 --weights depth_pro.pt --out depth-pro-fp16
 edgedepth export --target openvino --bf16
 edgedepth export --target tensorrt --fp16
+edgedepth export --target coreml --compute-layout ane
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from edgedepth.cli.arguments import add_engine_options, add_weights, engine_opti
 from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.core.errors import OptionError, UnsupportedError
-from edgedepth.core.targets import PLANNED
+from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
+from edgedepth.exporters.coreml_options import DEPLOYMENT_TARGETS, CoreMlOptions
 from edgedepth.exporters.trt_engines import proven_here
 from edgedepth.exporting import export_bundle
 from edgedepth.models.registry import DEFAULT_MODEL
 
-__all__ = ["SUMMARY", "add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "add_coreml_arguments", "run"]
 
 SUMMARY = "write a bundle for a target"
 
@@ -31,17 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="a name that `edgedepth models` lists (default: %(default)s)"
     )
-    built, planned = ", ".join(EXPORTERS), ", ".join(PLANNED)
-    parser.add_argument("--target", default="onnx", help=f"{built}; not built yet: {planned} (default: %(default)s)")
+    parser.add_argument("--target", default="onnx", help=f"{', '.join(EXPORTERS)} (default: %(default)s)")
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument("--fp32", dest="precision", action="store_const", const="fp32", help="the default")
+    precision.add_argument(
+        "--fp32", dest="precision", action="store_const", const="fp32", help="the default, but for coreml"
+    )
     precision.add_argument(
         "--fp16",
         dest="precision",
         action="store_const",
         const="fp16",
         help="half the size; LayerNorm, softmax and the last inverse-depth arithmetic stay fp32 (on a CPU OpenVINO "
-        "computes all of it in fp32)",
+        "computes all of it in fp32); the default for coreml",
     )
     precision.add_argument(
         "--bf16",
@@ -50,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="bf16",
         help="openvino: weights as --fp16, arithmetic in bf16, on processors that have it; the fastest there",
     )
-    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="not built yet")
+    precision.add_argument(
+        "--int8",
+        dest="precision",
+        action="store_const",
+        const="int8",
+        help="coreml: weights of 8 bits, arithmetic as --fp16",
+    )
     add_weights(parser)
     parser.add_argument("--calib", metavar="SET", help="calibration set for --int8; not built yet")
     parser.add_argument(
@@ -70,9 +79,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opset", type=int, default=ExportOptions().opset, help="ONNX opset, with --target onnx (default: %(default)s)"
     )
+    add_coreml_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
     add_engine_options(parser)
-    parser.set_defaults(precision="fp32")
+
+
+def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked of --target coreml alone."""
+    group = parser.add_argument_group("with --target coreml")
+    unset = CoreMlOptions()
+    group.add_argument(
+        "--deployment-target",
+        default=unset.deployment_target,
+        metavar="SYSTEM",
+        help=f"the oldest system that shall run it: {', '.join(DEPLOYMENT_TARGETS)}, or the macOS of the same year "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--compute-layout",
+        choices=("gpu", "ane"),
+        default=unset.compute_layout,
+        help="ane: the transformers as the Neural Engine takes them (default: %(default)s)",
+    )
+    group.add_argument("--image-input", action="store_true", help="inputs called image take pictures, not tensors")
+    group.add_argument("--multifunction", action="store_true", help="one package with a function a stage (iOS18)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,12 +112,18 @@ def run(args: argparse.Namespace) -> int:
     if args.calib:
         raise UnsupportedError("INT8 calibration is not built yet", remedy="use --fp16 or --fp32")
     options = ExportOptions(
-        precision=args.precision,
+        precision=args.precision or PRECISIONS.get(ALIASES.get(args.target, args.target), ("fp32",))[0],
         layout=args.layout,
         tile_batch=args.tile_batch,
         dynamic_batch=args.dynamic_batch,
         opset=args.opset,
         engine=engine_options(args),
+        coreml=CoreMlOptions(
+            deployment_target=args.deployment_target,
+            compute_layout=args.compute_layout,
+            image_input=args.image_input,
+            multifunction=args.multifunction,
+        ),
     )
     with progress_bar() as progress:
         bundle = export_bundle(

@@ -2,6 +2,7 @@
 
 edgedepth inspect BUNDLE
 edgedepth inspect BUNDLE --json
+edgedepth inspect BUNDLE --swift > DepthModel.swift
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.engine import EngineFacts
 from edgedepth.core.plain import to_plain
 from edgedepth.core.spec import TensorSpec
+from edgedepth.report.swift import swift_constants
 
 __all__ = ["SUMMARY", "add_arguments", "bundle_facts", "print_bundle", "run"]
 
@@ -24,12 +26,15 @@ SUMMARY = "show what a bundle is"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("bundle", type=Path, help="a bundle's folder")
+    parser.add_argument("--swift", action="store_true", help="print a Core ML bundle's constants as Swift source")
 
 
 def run(args: argparse.Namespace) -> int:
     """Open, check, show."""
     bundle = open_bundle(args.bundle)
-    if args.json:
+    if args.swift:
+        print(swift_constants(bundle.manifest), end="")
+    elif args.json:
         print_json(bundle_facts(bundle))
     else:
         print_bundle(bundle)

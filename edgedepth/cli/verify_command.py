@@ -17,7 +17,7 @@ from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.bundle import open_bundle
 from edgedepth.photos import list_photos, read_photo
 from edgedepth.sample_photos import sample_photos
-from edgedepth.verify.parity import ParityReport
+from edgedepth.verify.parity import OFF_DEVICE, ParityReport
 from edgedepth.verifying import verify_bundle
 
 __all__ = ["SUMMARY", "add_arguments", "print_report", "run"]
@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
 def print_report(report: ParityReport) -> None:
     """Figures beside what is allowed, and the verdict."""
     tolerance, whole = report.tolerance, report.end_to_end
-    rows = []
+    off = report.where == OFF_DEVICE
+    label = f" ({OFF_DEVICE})" if off else ""
+    rows: list[tuple[str, ...]] = []
     if whole:
         rows = [
             ("end to end", "AbsRel", f"{whole.abs_rel:.2e}", f"≤ {tolerance.abs_rel:.0e}"),
@@ -77,8 +79,9 @@ def print_report(report: ParityReport) -> None:
     for name, stage in report.stages.items():
         rows.append((name, "max rel", f"{stage.max_rel:.2e}", f"≤ {tolerance.stage_max_rel:.0e}"))
         rows.append((name, "mean rel", f"{stage.mean_rel:.2e}", ""))
-    print_table(("what", "figure", "measured", "allowed"), rows)
-    print(f"tolerance: {tolerance.reason}")
+    rows = [(*row, report.where) if off else row for row in rows]
+    print_table(("what", "figure", "measured", "allowed", "where")[: 5 if off else 4], rows)
+    print(f"tolerance: {tolerance.reason}{label}")
     for failure in report.failures:
-        print(f"FAILED: {failure}")
-    print(f"{'passed' if report.passed else 'FAILED'} on {report.images} pictures")
+        print(f"FAILED{label}: {failure}")
+    print(f"{'passed' if report.passed else 'FAILED'} on {report.images} pictures{label}")

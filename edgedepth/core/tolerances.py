@@ -49,6 +49,10 @@ class Tolerance:
 #   bf16    2.7e-3    1.7e-2    7e-2      7.2e-3          4.4e-3     random weights; weights in fp16, arithmetic in bf16
 #   bf16    8.9e-3    2.4e-2    1.3e-1    3.8e-2          4.8e-3     trained weights; 1e-3 and less but for one picture,
 #                                                                    with much that is infinitely far
+# and Core ML packages of the trained mini on the evaluator (verify/mil), on photographs:
+#   fp16    1.7e-4    8.3e-4    5e-3      1.7e-3          8.7e-4
+#   int8    1.2e-2    4.5e-2    6e-2      7.8e-2          8.4e-3     int8 weights, arithmetic in fp16; 2.8e-3 and
+#                                                                    less but for one picture, with much infinitely far
 # What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
 # full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
 # max_rel, which none does: no row may allow more than 5e-2 there.
@@ -79,6 +83,15 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_mean_rel=1.5e-2,
         reason="bf16 keeps 8 bits: 8.9e-3 was measured on the trained mini; the rest is room for wider and deeper "
         "encoders, and for processors that round elsewhere",
+    ),
+    "int8": Tolerance(
+        abs_rel=2e-2,
+        max_rel=5e-2,
+        fov_deg=4e-1,
+        stage_max_rel=1e-1,
+        stage_mean_rel=1.5e-2,
+        reason="a weight of 8 bits is off by up to 0.4 % of its channel's largest: 1.2e-2 was measured on the trained "
+        "mini; the rest is room for other pictures and for devices that also add in fp16",
     ),
 }
 

@@ -22,6 +22,8 @@ from edgedepth.verify.shadow import ShadowSession, StageScore
 
 __all__ = [
     "MIN_FRAMES",
+    "OFF_DEVICE",
+    "ON_DEVICE",
     "EndToEnd",
     "Measured",
     "OpenProgram",
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 MIN_FRAMES = 2
+
+ON_DEVICE, OFF_DEVICE = "verified on the device", "verified off-device"
+"""What computed a report's candidate: the runtime that its artefacts are for, or an evaluator on this machine."""
 
 
 class Measured(Protocol):
@@ -85,13 +90,18 @@ class StageParity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """The outcome. `failures` says in words what was short; passed means that it is empty."""
+    """The outcome. `failures` says in words what was short; passed means that it is empty.
+
+    `where` is ON_DEVICE, or OFF_DEVICE: then graph, weights, names, shapes and dtypes are proven, and nothing of what
+    a device adds: that its runtime loads the artefacts, where it places them, how fast they are.
+    """
 
     images: int
     end_to_end: EndToEnd | None
     stages: dict[str, StageParity]
     tolerance: Tolerance
     failures: tuple[str, ...] = field(default=())
+    where: str = ON_DEVICE
 
     @property
     def passed(self) -> bool:
@@ -104,6 +114,7 @@ class ParityReport:
         return {
             "passed": self.passed,
             "images": self.images,
+            "where": self.where,
             "end_to_end": {
                 name: _finite(getattr(whole, name)) if whole else None
                 for name in ("abs_rel", "delta1", "max_rel", "fov_deg")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,6 @@ def test_a_changed_weight_is_refused_before_it_serves(
         (("--target", "trt", "--sm", "ampere"), "--sm is 'ampere'"),
         (("--target", "trt", "--workspace-mb", "0"), "--workspace-mb is 0"),
         (("--target", "trt", "--provider", "tensorrt", "--sm", "87"), "--sm is for tensorrt-rtx"),
-        (("--target", "coreml"), "export to coreml is not built yet"),
         (("--int8",), "int8 is not built yet"),
         (("--calib", "set"), "--calib goes with --int8"),
         (("--calib", "set", "--int8"), "INT8 calibration is not built yet"),
@@ -183,9 +183,7 @@ def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
     assert targets["onnx"]["runs"]
     assert targets["onnx"]["exports"]
     assert "cpu" in targets["onnx"]["devices"]
-    for planned in ("coreml",):
-        assert not targets[planned]["runs"]
-        assert "not built yet" in targets[planned]["reason"]
+    assert targets["coreml"]["runs"] == (sys.platform == "darwin")
 
 
 def test_the_demo_leaves_pictures(cli: Cli, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ The toy stage has two inputs whose roles differ, so that swapped names show, and
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -28,9 +29,12 @@ from edgedepth.core.errors import StageError
 from edgedepth.core.progress import silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.exporters.to_coreml_stage import quietly
 from edgedepth.exporters.to_openvino_stage import onnx_to_ir
+from edgedepth.off_device import open_off_device
 from edgedepth.programs.fake_session import FakeSession
 from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.coreml_session import CoreMlSession
 from edgedepth.runtimes.openvino_session import OpenVinoSession
 from edgedepth.runtimes.ort_session import OrtSession
 from edgedepth.runtimes.torch_session import TorchSession
@@ -103,6 +107,32 @@ def open_openvino(stage: StageSpec, folder: Path) -> Session:
     return OpenVinoSession(folder / "toy.xml", stage, SessionOptions(device="cpu", threads=1))
 
 
+@functools.cache
+def toy_package(stage: StageSpec) -> Path:
+    with quietly():
+        import coremltools as ct
+
+        sizes = [[ct.RangeDim(1, 16) if isinstance(size, str) else size for size in x.shape] for x in stage.inputs]
+        traced = torch.jit.trace(ToyModule(), (torch.zeros(3, 4), torch.zeros(3, 4)))
+        model = ct.convert(
+            traced,
+            minimum_deployment_target=ct.target.iOS17,
+            compute_precision=ct.precision.FLOAT32,
+            inputs=[ct.TensorType(name=x.name, shape=s) for x, s in zip(stage.inputs, sizes, strict=True)],
+            outputs=[ct.TensorType(name=spec.name) for spec in stage.outputs],
+            skip_model_load=True,
+        )
+        path = Path(tempfile.mkdtemp(), "toy.mlpackage")  # kept for the process: the cache names it
+        model.save(str(path))
+    return path
+
+
+def open_coreml(stage: StageSpec, folder: Path) -> Session:
+    """On the evaluator: all of the session but Core ML itself."""
+    package = shutil.copytree(toy_package(stage), folder / "toy.mlpackage", dirs_exist_ok=True)
+    return CoreMlSession(package, stage, SessionOptions(), open_predictor=open_off_device)
+
+
 def open_fake(stage: StageSpec, folder: Path) -> Session:
     return FakeSession(stage, lambda _, feeds: toy_numpy(feeds))
 
@@ -122,6 +152,7 @@ BACKENDS: dict[str, Callable[[StageSpec, Path], Session]] = {
     "torch": open_torch,
     "onnx": open_onnx,
     "openvino": open_openvino,
+    "coreml": open_coreml,
     "fake": open_fake,
     "tensorrt": open_tensorrt,
 }

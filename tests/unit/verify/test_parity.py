@@ -98,6 +98,7 @@ def test_equal_sessions_pass_with_zero_error() -> None:
     assert report.to_dict() == {
         "passed": True,
         "images": 2,
+        "where": "verified on the device",
         "end_to_end": {"abs_rel": 0.0, "delta1": 1.0, "max_rel": 0.0, "fov_deg": 0.0},
         "stages": {name: {"max_rel": 0.0, "mean_rel": 0.0} for name in STAGES},
         "failures": [],

@@ -1,0 +1,60 @@
+"""A reference that sees what an artefact with picture inputs sees: images of 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.core.session import Array, Session
+from edgedepth.core.spec import TensorSpec
+
+__all__ = ["EightBitSession"]
+
+
+class EightBitSession:
+    """Rounds some inputs to 8 bits before a session gets them; else it is that session.
+
+    A picture input takes no more than 8 bits. What that costs belongs to the figures from end to end; a stage is
+    compared on the very picture that it was given, or the rounding would hide faults of the stage.
+
+    Args:
+        session: of the reference.
+        pictures: names of inputs in -1..1 that are rounded.
+    """
+
+    def __init__(self, session: Session, pictures: frozenset[str]) -> None:
+        self._session = session
+        self._pictures = pictures
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The session's."""
+        return self._session.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The session's."""
+        return self._session.outputs
+
+    @property
+    def device(self) -> str:
+        """The session's."""
+        return self._session.device
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Run the session on the rounded inputs."""
+        rounded = {name: _rounded(array) if name in self._pictures else array for name, array in feeds.items()}
+        return self._session.run(rounded, out)
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+
+def _rounded(tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    levels = np.clip(np.rint((tensor + 1) * np.float32(127.5)), 0, 255)
+    rounded: npt.NDArray[Any] = (levels / np.float32(127.5) - 1).astype(tensor.dtype)
+    return rounded
