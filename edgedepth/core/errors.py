@@ -26,6 +26,7 @@ The tree::
     └── CheckFailedError           a proof was asked for and came out negative: exit code 1
         ├── SelfTestError          a bundle's golden output isn't reproduced on this device
         ├── ExportFailedError      the exporter or its toolchain gave up
+        ├── QuantizationError      INT8 can't be had: activations that aren't finite, or a budget that nothing meets
         ├── StageError             a stage returned other names, shapes, dtypes or values than declared
         └── UnusableOutputError    the model's own output can't be metres (NaN, a focal length of nothing)
 """
@@ -50,6 +51,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PhotoError",
+    "QuantizationError",
     "SampleError",
     "SelfTestError",
     "StageError",
@@ -183,6 +185,10 @@ class SelfTestError(CheckFailedError):
 
 class ExportFailedError(CheckFailedError):
     """The exporter or its toolchain gave up."""
+
+
+class QuantizationError(CheckFailedError):
+    """INT8 can't be had of this model: activations that aren't finite, or a budget that nothing meets."""
 
 
 class StageError(CheckFailedError):
