@@ -1,1 +1,1 @@
-"""Calibration sets and INT8. Nothing is built yet."""
+"""Calibration sets, and what INT8 is made and measured with."""

@@ -16,6 +16,7 @@ The tree::
     │   │   └── DownloadError      the network, or what came over it
     │   ├── DeviceError            a device or provider that was asked for and isn't there
     │   ├── TrainingError          a training run that can't start or go on
+    │   ├── CalibrationError       frames that can't calibrate, or a calibration set that doesn't fit
     │   ├── OutputError            a path that can't be written, a disk that is full
     │   └── BundleError            a folder that is not a bundle this version can use
     │       ├── BundleNotFoundError    nothing there
@@ -40,6 +41,7 @@ __all__ = [
     "BundlePathError",
     "BundleSchemaError",
     "BundleTamperedError",
+    "CalibrationError",
     "CheckFailedError",
     "DataSetError",
     "DeviceError",
@@ -143,6 +145,10 @@ class DeviceError(UserError):
 
 class TrainingError(UserError):
     """A training run that can't start or go on."""
+
+
+class CalibrationError(UserError):
+    """Frames that can't calibrate, or a calibration set that doesn't fit."""
 
 
 class OutputError(UserError):

@@ -1,4 +1,4 @@
-"""Rendered scenes that were never trained on, as a data set: `synthetic:N`."""
+"""Rendered scenes as a data set: `synthetic:N`, which were never trained on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _MAX_DEPTH_M = 80.0
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSet:
-    """The first scenes from HELD_OUT_SEED on, rendered when they are loaded.
+    """Scenes from a seed on, rendered when they are loaded.
 
     Args:
         count: how many.
+        first_seed: of them: HELD_OUT_SEED to evaluate, CALIBRATION_SEED to calibrate.
     """
 
     count: int
+    first_seed: int = HELD_OUT_SEED
 
     @property
     def name(self) -> str:
@@ -44,16 +46,16 @@ class SyntheticSet:
     @property
     def sample_names(self) -> tuple[str, ...]:
         """As of DataSet: "seed-1000000", ..."""
-        return tuple(f"{_PREFIX}{HELD_OUT_SEED + index}" for index in range(self.count))
+        return tuple(f"{_PREFIX}{self.first_seed + index}" for index in range(self.count))
 
     def load(self, sample_name: str) -> Sample:
         """As of DataSet."""
         seed = sample_name.removeprefix(_PREFIX)
-        index = int(seed) - HELD_OUT_SEED if seed.isdecimal() and seed != sample_name else -1
+        index = int(seed) - self.first_seed if seed.isdecimal() and seed != sample_name else -1
         if not 0 <= index < self.count:
             raise DataSetError(
                 f"{self.name} has no sample {sample_name!r}; its {self.count} samples begin with "
-                f"'{_PREFIX}{HELD_OUT_SEED}'",
+                f"'{_PREFIX}{self.first_seed}'",
                 remedy="take a name from the set's sample_names",
             )
         scene = render_scene(int(seed))

@@ -20,10 +20,13 @@ from edgedepth.training.scene_rooms import lay_out_room
 from edgedepth.training.scene_shading import photograph
 from edgedepth.training.scene_view import Camera, Visible, look
 
-__all__ = ["FOV_RANGE_DEG", "HELD_OUT_SEED", "Scene", "SceneObject", "render_scene"]
+__all__ = ["CALIBRATION_SEED", "FOV_RANGE_DEG", "HELD_OUT_SEED", "Scene", "SceneObject", "render_scene"]
 
 HELD_OUT_SEED = 1_000_000
 """Scenes from this seed on are never trained on."""
+
+CALIBRATION_SEED = 2_000_000
+"""Scenes from this seed on are for calibration: evaluation ends before them."""
 
 FOV_RANGE_DEG = (30.0, 95.0)
 """Horizontal field of view of the cameras."""

@@ -1,0 +1,91 @@
+"""A log of work as it is done, so that a killed process loses nothing and the next one goes on.
+
+The first line tells what the work is; each further line is one entry. A line that was cut short by a kill or a full
+disk is dropped when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from edgedepth.core.errors import OutputError
+
+__all__ = ["Journal"]
+
+Plain = Mapping[str, Any]
+
+
+class Journal:
+    """The open file.
+
+    Args:
+        path: of it; its folder must exist.
+        header: what the work is, as JSON's plain values. Where the file tells of other work, or of none that can be
+            read, it is begun anew.
+
+    Raises:
+        OutputError: it can't be read or written.
+    """
+
+    def __init__(self, path: Path, header: Plain) -> None:
+        self.path = path
+        self.entries: list[dict[str, Any]] = []
+        """What the file held already, in the order in which it came."""
+        try:
+            # Unbuffered: each line is with the system when add() returns.
+            self._file: BinaryIO = path.open("ab", buffering=0)
+            content = path.read_bytes()
+            kept = content.rfind(b"\n") + 1
+            lines = _parsed(content[:kept])
+            goes_on = lines[:1] == [{"header": json.loads(json.dumps(header))}]  # tuples become lists, as in the file
+            self._file.truncate(kept if goes_on else 0)
+        except OSError as error:
+            raise _cannot_write(path, error.strerror or str(error)) from error
+        if goes_on:
+            self.entries = lines[1:]
+        else:
+            self.add({"header": header})
+
+    def add(self, entry: Plain) -> None:
+        """Keep one entry.
+
+        Raises:
+            OutputError: it can't be written: a full disk. What was kept before stays.
+        """
+        line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise _cannot_write(self.path, error.strerror or str(error)) from error
+        if written != len(line):  # the disk took the line's beginning; the next write would have told why
+            raise _cannot_write(self.path, "the disk is full")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _parsed(content: bytes) -> list[dict[str, Any]]:
+    """The entries of whole lines, up to the first that is damaged."""
+    entries = []
+    for line in content.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(entry, dict):
+            break
+        entries.append(entry)
+    return entries
+
+
+def _cannot_write(path: Path, reason: str) -> OutputError:
+    return OutputError(f"{path} can't be written: {reason}", remedy="free space, or choose another folder with --out")
