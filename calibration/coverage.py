@@ -64,4 +64,4 @@ def coverage_of(frames: Sequence[FrameEntry]) -> Coverage:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    return Spread(min(values), float(np.median(values)), max(values))
+    return Spread(min(values), round(float(np.median(values)), 4), max(values))

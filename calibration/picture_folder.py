@@ -58,8 +58,18 @@ class PictureFolder:
                 photo = read_photo(path)
             except PhotoError as error:
                 yield Unreadable(number=number, name=name, reason=error.problem)
+                continue
+            if _is_grey16(path):
+                yield Unreadable(number=number, name=name, reason="16-bit grey PNG, as depth maps are kept")
             else:
                 yield SourceFrame(number=number, name=name, image=photo.pixels_rgb, focal_px=photo.focal_px)
+
+
+def _is_grey16(path: Path) -> bool:
+    """Whether a picture is a 16-bit grey PNG: recorders put depth maps beside the pictures."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[24:26] == b"\x10\x00"  # IHDR's bit depth and colour type
 
 
 def open_picture_folder(folder: Path) -> PictureFolder:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NEAR_DUPLICATE", "Choice", "choose_diverse", "spread_numbers", "thumbnail"]
+__all__ = ["SAME_BELOW", "Choice", "choose_diverse", "spread_numbers", "thumbnail"]
 
-NEAR_DUPLICATE = 0.02
+SAME_BELOW = 0.02
 """RMS difference of two thumbnails, of a white of 1, below which frames are near-duplicates."""
 
 _SIDE = 16
@@ -26,7 +26,7 @@ class Choice:
 
     Args:
         chosen: indices into the list, the most telling first: any beginning of it is diverse too.
-        near_duplicates: indices of frames that differ from a chosen one by less than NEAR_DUPLICATE.
+        near_duplicates: indices of frames that differ from a chosen one by less than SAME_BELOW.
     """
 
     chosen: tuple[int, ...]
@@ -57,17 +57,19 @@ def choose_diverse(thumbnails: Sequence[Thumbnail], count: int, seed: int) -> Ch
     It ends where the next would be a near-duplicate.
 
     Args:
-        thumbnails: of the frames, at least one.
+        thumbnails: of the frames.
         count: how many to choose at most.
         seed: draws the first; ties go to the earlier frame.
     """
+    if not thumbnails:
+        return Choice((), ())
     points = np.stack(thumbnails).reshape(len(thumbnails), -1) / 255
     chosen = [int(np.random.default_rng(seed).integers(len(points)))]
     distance = _rms(points, chosen[0])
-    while len(chosen) < count and distance.max() >= NEAR_DUPLICATE:
+    while len(chosen) < count and distance.max() >= SAME_BELOW:
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, _rms(points, chosen[-1]))
-    alike = set(np.flatnonzero(distance < NEAR_DUPLICATE).tolist()) - set(chosen)
+    alike = set(np.flatnonzero(distance < SAME_BELOW).tolist()) - set(chosen)
     return Choice(tuple(chosen), tuple(sorted(alike)))
 
 

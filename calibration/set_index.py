@@ -70,6 +70,12 @@ class FrameEntry:
         """Path in the set's folder, if there is a depth."""
         return f"depth/{self.number:05}.npz"
 
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each of the frame's files by its path in the set's folder."""
+        depth = {} if self.depth is None else {self.depth_file: self.depth.file_sha256}
+        return {self.picture_file: self.file_sha256, **depth}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -21,8 +22,8 @@ import numpy.typing as npt
 
 from edgedepth.calibration.coverage import luma_figures
 from edgedepth.calibration.frame_source import SourceFrame
-from edgedepth.calibration.set_index import DepthEntry, FrameEntry
-from edgedepth.core.errors import OutputError
+from edgedepth.calibration.set_index import INDEX, DepthEntry, FrameEntry, SetIndex
+from edgedepth.core.errors import CalibrationError, OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.hashing import sha256_file
 from edgedepth.core.journal import Journal
@@ -70,14 +71,18 @@ class Workshop:
         self.folder = folder
         self.looks: dict[int, Look] = {}
         self.stored: dict[int, FrameEntry] = {}
+        self._finished = False
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(folder / "journal.jsonl", header)
             for kind in ("frames", "depth"):
-                (folder / kind).mkdir(parents=True, exist_ok=True)
+                if not self._journal.entries:  # what lies there belongs to another build
+                    shutil.rmtree(folder / kind, ignore_errors=True)
+                (folder / kind).mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(
                 f"{folder} can't be made: {error.strerror or error}", remedy="choose another folder with --out"
             ) from error
-        self._journal = Journal(folder / "journal.jsonl", header)
         for entry in self._journal.entries:
             self._recall(entry)
 
@@ -113,32 +118,40 @@ class Workshop:
         self._journal.add({"stored": to_plain(entry)})
         self.stored[frame.number] = entry
 
-    def move_into(self, target: Path, chosen: Sequence[int]) -> tuple[FrameEntry, ...]:
-        """Move chosen frames into a set's folder, numbered in their order, and take the rest down.
+    def numbered(self, chosen: Sequence[int]) -> tuple[FrameEntry, ...]:
+        """The entries of stored frames, by their numbers in the source, with their numbers in the set."""
+        return tuple(replace(self.stored[source], number=number) for number, source in enumerate(chosen))
+
+    def hand_over(self, target: Path, index: SetIndex, chosen: Sequence[int]) -> None:
+        """Write a set's index into its empty folder and move its frames there.
+
+        The index comes first: what can fail for lack of space fails while the frames are still here.
 
         Args:
             target: an empty folder on the same disk.
-            chosen: numbers of stored frames.
+            index: of the set.
+            chosen: numbers in the source of the frames that it lists.
 
         Raises:
-            OSError: as renaming does.
+            OutputError: the disk is full.
         """
-        entries = []
-        (target / "frames").mkdir()
-        for number, source in enumerate(chosen):
-            old = self.stored[source]
-            new = replace(old, number=number)
-            (self.folder / old.picture_file).rename(target / new.picture_file)
-            if old.depth is not None:
-                (target / "depth").mkdir(exist_ok=True)
-                (self.folder / old.depth_file).rename(target / new.depth_file)
-            entries.append(new)
-        return tuple(entries)
+        write_file(target / INDEX, index.render())
+        for kind in {Path(file).parent for entry in index.frames for file in entry.files}:
+            (target / kind).mkdir()
+        for source, entry in zip(chosen, index.frames, strict=True):
+            for old, new in zip(self.stored[source].files, entry.files, strict=True):
+                (self.folder / old).rename(target / new)
+        self._finished = True
 
-    def close(self, *, remove: bool) -> None:
-        """Close the journal, and take everything down if nothing is to go on."""
-        self._journal.__exit__(None, None, None)
-        if remove:
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it. It is taken down when the set was handed over, and stays for the next try otherwise."""
+        self._journal.close()
+        if self._finished or isinstance(error, CalibrationError):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod
@@ -174,10 +187,7 @@ class Workshop:
 
     def _is_whole(self, entry: FrameEntry) -> bool:
         """Whether a stored frame is on the disk as the journal tells: a power cut leaves hollow files."""
-        files = [(entry.picture_file, entry.file_sha256)]
-        if entry.depth is not None:
-            files.append((entry.depth_file, entry.depth.file_sha256))
-        paths = [(self.folder / file, digest) for file, digest in files]
+        paths = ((self.folder / file, digest) for file, digest in entry.files.items())
         return all(path.is_file() and sha256_file(path) == digest for path, digest in paths)
 
 

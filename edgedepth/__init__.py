@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgedepth.calibrating import calibrate
     from edgedepth.core.bundle import Bundle, open_bundle
     from edgedepth.core.errors import EdgeDepthError
     from edgedepth.diagnosis import diagnose
@@ -27,6 +28,7 @@ __all__ = [
     "EdgeDepth",
     "EdgeDepthError",
     "__version__",
+    "calibrate",
     "diagnose",
     "evaluate",
     "export_bundle",
@@ -42,6 +44,7 @@ _HOMES = {
     "DepthResult": "result",
     "EdgeDepth": "facade",
     "EdgeDepthError": "core.errors",
+    "calibrate": "calibrating",
     "diagnose": "diagnosis",
     "evaluate": "evaluating",
     "export_bundle": "exporting",

@@ -18,7 +18,7 @@ from edgedepth.core.errors import EdgeDepthError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
-COMMANDS = ("export", "infer", "verify", "eval", "inspect", "models", "train", "doctor", "demo")
+COMMANDS = ("export", "infer", "verify", "eval", "inspect", "models", "train", "calibrate", "doctor", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from edgedepth.core.errors import OutputError
@@ -64,12 +63,8 @@ class Journal:
         if written != len(line):  # the disk took the line's beginning; the next write would have told why
             raise _cannot_write(self.path, "the disk is full")
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file. Closing twice is fine."""
         self._file.close()
 
 
