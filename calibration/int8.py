@@ -21,7 +21,7 @@ from edgedepth.calibration.ranges import Range
 from edgedepth.core.errors import ExportFailedError
 from edgedepth.core.optional import require
 
-__all__ = ["activation_scales", "check_quantised", "quantize_stage"]
+__all__ = ["activation_scales", "check_quantised", "quantize_stage", "restore_layers"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _INFERRED = ("onnx.infer", "onnxruntime.quant")  # tells the quantizer that shapes are there: else it infers on disk
@@ -55,6 +55,29 @@ def quantize_stage(source: Path, out: Path, layers: Sequence[Layer], ranges: Map
     quantised.producer_name, quantised.producer_version = "edgedepth", ""
     save_model(quantised, out)
     check_quantised(out, layers)
+
+
+def restore_layers(quantised: Path, source: Path, out: Path, layers: Sequence[Layer]) -> None:
+    """Write a quantised stage with some of its layers as they were: another mixture, without quantising again.
+
+    Args:
+        quantised: the .onnx that quantize_stage wrote.
+        source: the fp32 .onnx that it was made of.
+        out: of the mixture, in a folder that is there.
+        layers: what shall be fp32.
+    """
+    onnx = require("onnx", extra="int8", purpose="to quantise")
+    model, original = onnx.load(str(quantised)), onnx.load(str(source))
+    inputs = {node.name: list(node.input) for node in original.graph.node}
+    weights = {tensor.name: tensor for tensor in original.graph.initializer}
+    restored = {name for layer in layers for name in layer.nodes}
+    for node in model.graph.node:
+        if node.name in restored:
+            node.input[:] = inputs[node.name]
+    present = {tensor.name for tensor in model.graph.initializer}
+    model.graph.initializer.extend(weights[layer.weight] for layer in layers if layer.weight not in present)
+    _drop_unused(model.graph)
+    save_model(model, out)
 
 
 def activation_scales(path: Path) -> dict[str, float]:
@@ -126,6 +149,21 @@ def _quantizer(model: Any, layers: Sequence[Layer], ranges: Mapping[str, Range])
             "QDQDisableWeightAdjustForInt32Bias": True,
         },
     )
+
+
+def _drop_unused(graph: Any) -> None:
+    """Take out Q and DQ that nothing reads any more, and their scales and weights."""
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    while unused := [
+        node
+        for node in graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] not in used
+    ]:
+        for node in unused:
+            graph.node.remove(node)
+        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 @contextmanager

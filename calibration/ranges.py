@@ -160,6 +160,8 @@ class _Histograms:
         self._collector.histogram_dict = {name: tuple(values) for name, values in parts.items()}
 
     def ranges(self) -> dict[str, Range]:
+        if not self._collector.histogram_dict:
+            return {}
         with contextlib.redirect_stdout(io.StringIO()):
             found = self._collector.compute_collection_result()
         return {name: (float(data.lowest), float(data.highest)) for name, data in found.items()}
@@ -192,6 +194,8 @@ def _collect(
     progress: Progress,
 ) -> None:
     """Show a collector every tensor of every recorded call. The state is saved after each frame of each group."""
+    if not tensors:
+        return
     done = _restore(collector, state)
     steps = [
         (group, frame)

@@ -3,6 +3,7 @@
 edgedepth export --model depth-pro-mini --target onnx
 edgedepth export --target onnx --fp16 --weights depth_pro.pt --out depth-pro-fp16
 edgedepth export --target openvino --bf16
+edgedepth export --target onnx --int8 --calib SET --budget absrel=0.01
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 from edgedepth.cli.arguments import add_weights
 from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
-from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.bundle import Bundle
 from edgedepth.core.targets import PLANNED
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
 from edgedepth.exporting import export_bundle
@@ -48,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="bf16",
         help="openvino: weights as --fp16, arithmetic in bf16, on processors that have it; the fastest there",
     )
-    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="not built yet")
+    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="on a calibration set; see below")
     add_weights(parser)
-    parser.add_argument("--calib", metavar="SET", help="calibration set for --int8; not built yet")
     parser.add_argument(
         "--layout",
         choices=("staged", "single"),
@@ -69,15 +70,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--opset", type=int, default=ExportOptions().opset, help="ONNX opset, with --target onnx (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
+    add_int8(parser)
     parser.set_defaults(precision="fp32")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and tell what was written."""
-    if args.calib and args.precision != "int8":
-        raise OptionError("--calib goes with --int8", remedy="leave --calib out")
-    if args.calib:
-        raise UnsupportedError("INT8 calibration is not built yet", remedy="use --fp16 or --fp32")
+    bundle = export_int8(args) if asks_for_int8(args) else _export(args)
+    if args.json:
+        print_json(bundle_facts(bundle))
+    else:
+        print_bundle(bundle)
+        note(f"next: edgedepth verify {bundle.path} --images DIR")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> Bundle:
     options = ExportOptions(
         precision=args.precision,
         layout=args.layout,
@@ -86,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         opset=args.opset,
     )
     with progress_bar() as progress:
-        bundle = export_bundle(
+        return export_bundle(
             args.model,
             args.target,
             options=options,
@@ -95,9 +103,3 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             announce=note,
         )
-    if args.json:
-        print_json(bundle_facts(bundle))
-    else:
-        print_bundle(bundle)
-        note(f"next: edgedepth verify {bundle.path} --images DIR")
-    return 0

@@ -85,7 +85,10 @@ class Manifest:
         created_utc: ISO 8601, seconds.
         device: what the artefacts are bound to; None: portable.
         calibration: fingerprint of the INT8 calibration set, or None.
-        parity: the parity report's summary, once verified at export, or None.
+        parity: the parity report's summary, once verified at export, or None. Of INT8: its figures against fp32 on the
+            frames of the calibration set that were held back.
+        speed: of INT8, where it was exported: milliseconds of a frame by precision, and how many times as fast as each
+            of the others it is; or None.
     """
 
     schema_version: int
@@ -102,6 +105,7 @@ class Manifest:
     device: str | None = None
     calibration: str | None = None
     parity: dict[str, float | bool] | None = None
+    speed: dict[str, float] | None = None
 
 
 def render_manifest(manifest: Manifest) -> str:
