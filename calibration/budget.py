@@ -69,14 +69,13 @@ class Budget:
         return self.use(figures) <= 1
 
     def __str__(self) -> str:
-        return ",".join(f"{short}={value:g}" for short, name in _NAMES.items() if (value := getattr(self, name)) is not None)
+        limits = self._limits()
+        return ",".join(f"{short}={limits[name]:g}" for short, name in _NAMES.items() if name in limits)
 
     def rounded(self) -> Budget:
         """A budget of two digits that is no narrower."""
         looser = {name: _rounded_up(value) for name, value in self._limits().items() if name in ("abs_rel", "fov_deg")}
-        looser |= {
-            name: 1 - _rounded_up(1 - value) for name, value in self._limits().items() if name not in looser
-        }
+        looser |= {name: 1 - _rounded_up(1 - value) for name, value in self._limits().items() if name not in looser}
         return Budget(**looser)
 
     def _limits(self) -> dict[str, float]:
@@ -208,7 +207,8 @@ def search(
             block: measured([other for other in blocks if other != block], f"{block} alone in INT8") for block in blocks
         }
         ranking = sorted(
-            ((block, budget.use(mixture.figures)) for block, mixture in alone.items()), key=lambda row: (-row[1], row[0])
+            ((block, budget.use(mixture.figures)) for block, mixture in alone.items()),
+            key=lambda row: (-row[1], row[0]),
         )
         best = _bisect([block for block, _ in ranking], budget, measured)
         best = _drop(best, [block for block, _ in ranking], budget, measured)

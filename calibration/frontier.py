@@ -33,7 +33,8 @@ def draw_frontier(mixtures: Sequence[Mixture], chosen: Mixture, budget: Budget |
         return _HEIGHT - _BOTTOM - error / highest * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         _text(_WIDTH / 2, 22, "AbsRel against fp32, by how much of the work is INT8"),
         _text(_WIDTH / 2, _HEIGHT - 16, "share of the multiplications in INT8"),

@@ -50,7 +50,10 @@ def quantize_stage(source: Path, out: Path, layers: Sequence[Layer], ranges: Map
     model.graph.value_info.extend(load_graph(source).graph.value_info)
     onnx.helper.set_model_props(model, dict([_INFERRED]))
     with _quiet():
-        quantised = _quantizer(model, layers, ranges).quantize_model()
+        quantizer = _quantizer(model, layers, ranges)
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    quantised = quantizer.model.model
     del quantised.metadata_props[:]
     quantised.producer_name, quantised.producer_version = "edgedepth", ""
     save_model(quantised, out)
@@ -105,9 +108,7 @@ def check_quantised(path: Path, layers: Sequence[Layer]) -> None:
     expected = {name for layer in layers for name in layer.nodes}
     found = set()
     for node in graph.node:
-        from_int8 = [
-            name for name in node.input if name in producers and producers[name].op_type == "DequantizeLinear"
-        ]
+        from_int8 = [name for name in node.input if name in producers and producers[name].op_type == "DequantizeLinear"]
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") or not from_int8:
             continue
         weight = producers.get(node.input[1]) if len(node.input) > 1 else None

@@ -76,7 +76,7 @@ def collect_ranges(
         QuantizationError: an activation isn't finite; it is named.
     """
     collector = _MinMax() if method == "minmax" else _Histograms(method)
-    _collect(source, tensors, recording, stage, collector, state, progress)
+    _collect(source, tensors, recording, stage, collector=collector, state=state, progress=progress)
     return collector.ranges()
 
 
@@ -95,7 +95,7 @@ def channel_peaks(
         (channels,) float32 by tensor.
     """
     collector = _ChannelPeaks()
-    _collect(source, tensors, recording, stage, collector, state, progress)
+    _collect(source, tensors, recording, stage, collector=collector, state=state, progress=progress)
     return collector.peaks
 
 
@@ -189,6 +189,7 @@ def _collect(
     tensors: Sequence[str],
     recording: Recording,
     stage: str,
+    *,
     collector: _Collector,
     state: Path,
     progress: Progress,

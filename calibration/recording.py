@@ -156,5 +156,5 @@ def _check_space(done: Path, left: int) -> None:
     if size * left > free:
         raise OutputError(
             f"{done.parent} has {free / 1e9:.1f} GB free; {left} more frames take {size * left / 1e9:.1f} GB",
-            remedy="free space, set EDGEDEPTH_HOME to a larger disk, or make a smaller set: edgedepth calibrate --count",
+            remedy="free space, set EDGEDEPTH_HOME to a larger disk, or use a smaller set: edgedepth calibrate --count",
         )

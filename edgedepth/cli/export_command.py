@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgedepth.cli.arguments import add_weights
 from edgedepth.cli.console import note, print_json, progress_bar
-from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
+from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.targets import PLANNED
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="bf16",
         help="openvino: weights as --fp16, arithmetic in bf16, on processors that have it; the fastest there",
     )
-    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="on a calibration set; see below")
+    precision.add_argument(
+        "--int8", dest="precision", action="store_const", const="int8", help="on a calibration set; see below"
+    )
     add_weights(parser)
     parser.add_argument(
         "--layout",

@@ -16,19 +16,19 @@ import numpy.typing as npt
 from edgedepth.calibration.blocks import blocks_of, find_layers
 from edgedepth.calibration.budget import Answers, Budget, Figures, Mixture, Outcome, search
 from edgedepth.calibration.memory import available_memory, check_memory, need_of
+from edgedepth.calibration.ranges import channel_peaks
 from edgedepth.calibration.recording import Recording, record
 from edgedepth.calibration.sets import CalibrationSet, open_calibration_set
 from edgedepth.calibration.smooth import find_pairs, smooth
-from edgedepth.calibration.ranges import channel_peaks
 from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
 from edgedepth.core.environment import cpu_name, versions_of
-from edgedepth.core.errors import QuantizationError, SelfTestError
+from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden, Manifest
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import OpenStage
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.core.store import bundle_folder
-from edgedepth.core.targets import ALIASES
+from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.exporters.to_openvino_stage import fp32_weights_of
@@ -81,8 +81,8 @@ def export_int8_bundle(
         announce: told what a person has to know: a licence, what INT8 costs, where it isn't faster.
 
     Returns:
-        The bundle. Its manifest has the calibration set's fingerprint, the figures and the speed; int8/report.json in it
-        has the whole search.
+        The bundle. Its manifest has the calibration set's fingerprint, the figures and the speed; int8/report.json in
+        it has the whole search.
 
     Raises:
         CalibrationError: the set can't be used, or is for another pre-processing.
@@ -101,7 +101,15 @@ def export_int8_bundle(
     folder = Path(out) if out is not None else bundle_folder(entry.name, target, "int8")
     check_bundle_target(folder)
     loaded = load_model(entry.name, weights=weights, announce=announce)
-    work = _Work.begin(loaded, target, options, int8, calibration, progress, announce)
+    work = _Work.begin(
+        loaded,
+        target,
+        options=options,
+        int8=int8,
+        calibration=calibration,
+        progress=progress,
+        announce=announce,
+    )
     outcome = work.search()
     if outcome.best is None:
         for line in frontier_lines(outcome, int8.budget):
@@ -134,6 +142,7 @@ class _Work:
         cls,
         loaded: LoadedModel,
         target: str,
+        *,
         options: ExportOptions,
         int8: Int8Options,
         calibration: CalibrationSet,
@@ -216,7 +225,9 @@ class _Work:
                 artefacts[name] = Artefact(stage=artefact.stage, path=f"{name}/{path.name}")
             golden = self.fp32.manifest.golden
             shutil.copyfile(self.fp32.file(golden.path), writer.folder / golden.path)
-            write_report(writer.folder / "int8", outcome, best, self.int8, self.calibration, speed)
+            write_report(
+                writer.folder / "int8", outcome, best, int8=self.int8, calibration=self.calibration, speed=speed
+            )
             tolerance = tolerance_for("int8")
             manifest = replace(
                 self.fp32.manifest,
@@ -237,6 +248,8 @@ class _Work:
 
     def _prove(self, best: Mixture) -> None:
         """No bundle is written that EdgeDepth would refuse to serve."""
+        for name in self.fp32.manifest.artefacts:
+            self.mixer.artefact(name, best.kept)
         self.progress("golden frame", 0, 1)
         golden = self.fp32.manifest.golden
         allowed = replace(golden, max_abs_rel=tolerance_for("int8").abs_rel, reason=tolerance_for("int8").reason)
@@ -251,8 +264,6 @@ class _Work:
 
     def _time(self, best: Mixture) -> Speed:
         """INT8 beside the other precisions of this model and target, on this processor."""
-        from edgedepth.core.targets import PRECISIONS
-
         with ExitStack() as stack:
             programs = {"int8": stack.enter_context(self.mixer.program(best.kept))}
             for precision in PRECISIONS[self.target]:
@@ -267,8 +278,6 @@ class _Work:
 
     def _other(self, precision: str) -> Bundle | None:
         """The same model at another precision; None if this processor doesn't compute in it."""
-        from edgedepth.core.errors import UnsupportedError
-
         if self.target == "onnx" and precision == "fp32":
             return self.fp32
         exporter = exporter_for(self.target)
@@ -392,9 +401,7 @@ class StagePoolProgram:
     def __init__(self, bundle: Bundle) -> None:
         backend = backend_named(bundle.manifest.target)
         self._manifest = bundle.manifest
-        self._pool = StagePool(
-            lambda stage: backend.open(bundle, stage, _CPU), resident=resident_for(bundle.manifest)
-        )
+        self._pool = StagePool(lambda stage: backend.open(bundle, stage, _CPU), resident=resident_for(bundle.manifest))
 
     def __enter__(self) -> CanonicalProgram:
         return _open(self._manifest, self._pool)
@@ -427,7 +434,7 @@ def _infeasible(budget: Budget | None, outcome: Outcome) -> QuantizationError:
         fov_deg=figures.fov_deg,
     )
     return QuantizationError(
-        f"no INT8 bundle of this model meets {budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the work in "
-        f"INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
+        f"no INT8 bundle of this model meets {budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the work "
+        f"in INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
         remedy=f"--budget {reachable.rounded()}, --smooth 0.5, or a precision without a budget: --fp16",
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
-from edgedepth.core.errors import CheckFailedError
+from edgedepth.core.errors import UnusableOutputError
 from edgedepth.core.session import Array
 from edgedepth.programs.frames import as_rgb
 from edgedepth.verify.boundaries import boundary_f1
@@ -39,7 +39,7 @@ def measure_figures(
         depth, reference_fov_deg = answers.answer(number)
         try:
             prediction = predictor.predict(as_rgb(frame(number), "rgb"))
-        except CheckFailedError:
+        except UnusableOutputError:
             return Figures(abs_rel=math.inf, delta1=0.0, boundary_f1=0.0, fov_deg=math.inf)
         errors.append(compare_depth(prediction.depth, depth))
         shares.append(boundary_share(prediction.depth, depth))

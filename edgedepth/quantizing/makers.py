@@ -69,9 +69,7 @@ class OnnxMaker:
         folder: for what is kept from run to run.
     """
 
-    def __init__(
-        self, stages: Mapping[str, Fp32Stage], recording: Recording, *, method: Method, folder: Path
-    ) -> None:
+    def __init__(self, stages: Mapping[str, Fp32Stage], recording: Recording, *, method: Method, folder: Path) -> None:
         self._stages = stages
         self._recording = recording
         self._method = method

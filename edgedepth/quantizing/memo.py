@@ -1,4 +1,4 @@
-"""Stages that are not run twice on the same inputs: a search changes one stage at a time, and the others' answers hold."""
+"""Stages that don't run twice on the same inputs: a search changes one stage, and the rest stay."""
 
 from __future__ import annotations
 

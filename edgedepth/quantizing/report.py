@@ -19,7 +19,13 @@ __all__ = ["frontier_lines", "write_report"]
 
 
 def write_report(
-    folder: Path, outcome: Outcome, best: Mixture, int8: Int8Options, calibration: CalibrationSet, speed: Speed
+    folder: Path,
+    outcome: Outcome,
+    best: Mixture,
+    *,
+    int8: Int8Options,
+    calibration: CalibrationSet,
+    speed: Speed,
 ) -> None:
     """Write the report and the plot into a new folder."""
     folder.mkdir()
@@ -47,8 +53,8 @@ def frontier_lines(outcome: Outcome, budget: Budget | None) -> list[str]:
         figures = mixture.figures
         use = f"{budget.use(figures):9.2f}" if budget else ""
         lines.append(
-            f"{100 * mixture.int8_share:4.0f}%  {mixture.size / 1e6:8.1f}  {len(mixture.kept):4}  {figures.abs_rel:8.2g}  "
-            f"{figures.delta1:7.4f}  {figures.boundary_f1:7.3f}  {figures.fov_deg:7.2g}  {use}"
+            f"{100 * mixture.int8_share:4.0f}%  {mixture.size / 1e6:8.1f}  {len(mixture.kept):4}  "
+            f"{figures.abs_rel:8.2g}  {figures.delta1:7.4f}  {figures.boundary_f1:7.3f}  {figures.fov_deg:7.2g}  {use}"
         )
     return lines
 
