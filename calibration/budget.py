@@ -93,7 +93,7 @@ def parse_budget(text: str) -> Budget:
         name, equals, number = (piece.strip() for piece in part.partition("="))
         if name not in _NAMES or not equals:
             raise OptionError(
-                f"the budget {text!r} has {part.strip()!r}; allowed are {', '.join(f'{known}=NUMBER' for known in _NAMES)}",
+                f"the budget {text!r} has {part.strip()!r}; allowed are {', '.join(f'{one}=NUMBER' for one in _NAMES)}",
                 remedy=_EXAMPLE,
             )
         if _NAMES[name] in limits:
@@ -212,6 +212,8 @@ def search(
         )
         best = _bisect([block for block, _ in ranking], budget, measured)
         best = _drop(best, [block for block, _ in ranking], budget, measured)
+        if best.int8_share < LEAST_INT8:
+            best = measured(_most_kept(ranking, weigh), "as many blocks kept as may be")
     progress("searched", steps, steps)
     enough = [mixture for mixture in tried if mixture.int8_share >= LEAST_INT8] or tried[:1]
     return Outcome(
@@ -253,6 +255,15 @@ def _rounded_up(value: float) -> float:
         return value
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.ceil(value / step) * step:.6g}")
+
+
+def _most_kept(ranking: Sequence[tuple[str, float]], weigh: Weigher) -> list[str]:
+    """The costliest blocks, as far as what is left is INT8 enough."""
+    kept: list[str] = []
+    for block, _ in ranking:
+        if weigh([*kept, block])[0] >= LEAST_INT8:
+            kept.append(block)
+    return kept
 
 
 def _unique(mixtures: Sequence[Mixture]) -> list[Mixture]:

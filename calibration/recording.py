@@ -124,7 +124,8 @@ def record(
     def recording(stage: str) -> Session:
         def keep(feeds: Mapping[str, npt.NDArray[Any]]) -> None:
             number = len(list(current.glob(f"{stage}-*")))
-            np.savez(current / f"{stage}-{number:04d}.npz", **feeds)
+            arrays: dict[str, Any] = dict(feeds)
+            np.savez(current / f"{stage}-{number:04d}.npz", **arrays)
 
         return RecordingSession(open_stage(stage), keep)
 

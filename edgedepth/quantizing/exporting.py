@@ -26,7 +26,7 @@ from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedE
 from edgedepth.core.manifest import Artefact, Golden, Manifest
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import OpenStage
-from edgedepth.core.spec import DEFAULT_TILE_BATCH
+from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
 from edgedepth.core.store import bundle_folder
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
@@ -181,7 +181,7 @@ class _Work:
         if int8.smooth is not None:
             sources = _smoothed(sources, calibrating, int8.smooth, workspace, progress)
         stages = _stages(loaded, fp32, sources, options, decoder=int8.decoder)
-        maker = _maker(target, stages, calibrating, int8, workspace)
+        maker = _maker(target, loaded.spec, stages, calibrating, int8=int8, workspace=workspace)
         maker.prepare(progress)
         calls = {name: len(recording.only([0]).calls(name)) for name in stages}
         mixer = Mixer(fp32.manifest, stages, maker, workspace, calls)
@@ -276,13 +276,15 @@ class _Work:
             frame = as_rgb(self.frames.frame(self.frames.held_back[0]), "rgb")
             return compare_speed(programs, frame)
 
-    def _other(self, precision: str) -> Bundle | None:
+    def _other(self, precision: Precision) -> Bundle | None:
         """The same model at another precision; None if this processor doesn't compute in it."""
         if self.target == "onnx" and precision == "fp32":
             return self.fp32
         exporter = exporter_for(self.target)
         options = replace(self.options, precision=precision)
-        bundle = self.workspace.bundle(precision, lambda path: exporter.export(self.loaded, options, path))
+        bundle = self.workspace.bundle(
+            f"{self.target}-{precision}", lambda path: exporter.export(self.loaded, options, path)
+        )
         try:
             backend_named(self.target).open(bundle, "fov", _CPU).close()
         except UnsupportedError as error:
@@ -368,26 +370,34 @@ def _stages(
     from edgedepth.models.depth_pro_stages import stage_modules
 
     modules = stage_modules(loaded.module)
-    return {
-        name: Fp32Stage(
+    stages = {}
+    for name, path in sources.items():
+        fp32_weights = fp32_weights_of(modules[name])
+        layers = find_layers(path, name, convolutions=decoder, fp32_weights=fp32_weights)
+        stages[name] = Fp32Stage(
             spec=fp32.manifest.artefacts[name].stage,
             path=path,
-            blocks=blocks_of(
-                find_layers(path, name, convolutions=decoder, fp32_weights=fp32_weights_of(modules[name]))
-            ),
+            blocks=blocks_of(layers),
             opset=options.opset,
+            fp32_weights=fp32_weights,
         )
-        for name, path in sources.items()
-    }
+    return stages
 
 
 def _maker(
-    target: str, stages: dict[str, Fp32Stage], recording: Recording, int8: Int8Options, workspace: Workspace
+    target: str,
+    spec: ModelSpec,
+    stages: dict[str, Fp32Stage],
+    recording: Recording,
+    *,
+    int8: Int8Options,
+    workspace: Workspace,
 ) -> Maker:
     if target == "openvino":
+        from edgedepth.exporters.to_openvino import about
         from edgedepth.quantizing.openvino_maker import OpenVinoMaker
 
-        return OpenVinoMaker(stages, recording, weights_only=int8.weights_only)
+        return OpenVinoMaker(stages, recording, weights_only=int8.weights_only, about=about(spec, "int8"))
     return OnnxMaker(stages, recording, method=int8.method, folder=workspace.folder)
 
 

@@ -31,12 +31,14 @@ class Fp32Stage:
         path: the fp32 .onnx, smoothed or not.
         blocks: what of it may be INT8.
         opset: of the file.
+        fp32_weights: names of the weights of convolutions that are computed in fp32 at every precision.
     """
 
     spec: StageSpec
     path: Path
     blocks: tuple[Block, ...]
     opset: int
+    fp32_weights: frozenset[str]
 
     def layers(self, kept: Collection[str] = ()) -> list[Layer]:
         """The layers of the blocks that are not in `kept`."""

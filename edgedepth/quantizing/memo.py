@@ -56,7 +56,8 @@ class MemoSession:
             results = self._opened().run(feeds, out)
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".new.npz")
-            np.savez(temporary, **results)
+            arrays: dict[str, Any] = dict(results)
+            np.savez(temporary, **arrays)
             temporary.replace(path)
             return results
         results = output_buffers(self._stage, out, check_feeds(self._stage, feeds))

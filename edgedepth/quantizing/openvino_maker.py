@@ -1,0 +1,66 @@
+"""INT8 for OpenVINO: NNCF quantises each mixture anew, on the recorded inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from edgedepth.calibration.recording import Recording
+from edgedepth.core.optional import require
+from edgedepth.core.progress import Progress, silent
+from edgedepth.core.session import Session
+from edgedepth.exporters.to_openvino_int8 import int8_ir
+from edgedepth.quantizing.makers import Fp32Stage
+from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.openvino_session import OpenVinoSession
+
+__all__ = ["OpenVinoMaker"]
+
+
+class OpenVinoMaker:
+    """See Maker.
+
+    Args:
+        stages: by name.
+        recording: what the stages are fed, on the frames that calibrate.
+        weights_only: INT8 weights, arithmetic as before.
+        about: for the IR's rt_info.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, Fp32Stage],
+        recording: Recording,
+        *,
+        weights_only: bool,
+        about: Mapping[str, str],
+    ) -> None:
+        for module in ("openvino", "nncf"):
+            require(module, extra="int8", purpose="to quantise for OpenVINO")
+        self._stages = stages
+        self._recording = recording
+        self._weights_only = weights_only
+        self._about = about
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Nothing is common to all mixtures."""
+
+    def make(self, stage: str, kept: Collection[str], out: Path) -> Path:
+        """See Maker."""
+        fp32 = self._stages[stage]
+        path = out / f"{stage}.xml"
+        int8_ir(
+            fp32.path,
+            path,
+            fp32.spec,
+            nodes=[node for layer in fp32.layers(kept) for node in layer.nodes],
+            calls=self._recording.calls(stage),
+            weights_only=self._weights_only,
+            fp32_weights=fp32.fp32_weights,
+            about=self._about,
+        )
+        return path
+
+    def open(self, stage: str, path: Path) -> Session:
+        """See Maker."""
+        return OpenVinoSession(path, self._stages[stage].spec, SessionOptions(device="cpu"), precision="int8")
