@@ -33,10 +33,12 @@ _CORRELATED = 0.2
 Photographs of places have 0.55 and more at both; head-on pictures of gravel, grass and brick 0.25 to 0.38 at 64. Noise
 has 0.05 and less, enlarged eight times 0.17.
 """
-_CONTRAST = 0.02
-"""Standard deviation of luma, of a white of 1, below which a frame without structure is blank, not noise."""
+_STEP = 1 / 255
+"""Contrast, the standard deviation of luma of a white of 1, that less than a byte's step has: nothing is to be seen."""
+_FAINT = 0.02
+"""Contrast below which a frame without structure is blank, not noise: a wall, with a sensor's own noise."""
 _ROUNDING = 1e-4
-"""Variance of luma, of a white of 255, that float32's rounding leaves in the averaged areas of a constant picture."""
+"""Variance of luma, of a white of 255, that float32's rounding leaves in averaged areas that are equal."""
 
 
 def fault_of(image: npt.NDArray[np.uint8]) -> str:
@@ -50,9 +52,10 @@ def fault_of(image: npt.NDArray[np.uint8]) -> str:
         return f"{width} x {height} pixels; allowed are {MIN_SIDE} to {MAX_SIDE} on each side"
     # float32: averaged areas of noise differ by less than a byte's step, and would be rounded to blocks of equals.
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if max(_neighbour_correlation(luma, side) for side in _SIDES) >= _CORRELATED:
+    contrast = float(luma.std()) / 255
+    if contrast >= _STEP and max(_neighbour_correlation(luma, side) for side in _SIDES) >= _CORRELATED:
         return ""
-    return NOISE if luma.std() >= 255 * _CONTRAST else BLANK
+    return NOISE if contrast >= _FAINT else BLANK
 
 
 def refuse_too_few(source: str, candidates: int, usable: int, left_out: Sequence[LeftOut]) -> CalibrationError:

@@ -37,8 +37,7 @@ class PictureFolder:
         """As of FrameSource: changes with any file's name, size or time."""
         digest = hashlib.sha256(os.fsencode(self.folder.resolve()))
         for path in self.paths:
-            status = path.stat()
-            digest.update(os.fsencode(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"))
+            digest.update(os.fsencode(f"{path.name}\0{_size_and_time(path)}\0"))
         return digest.hexdigest()
 
     @property
@@ -63,6 +62,14 @@ class PictureFolder:
                 yield Unreadable(number=number, name=name, reason="16-bit grey PNG, as depth maps are kept")
             else:
                 yield SourceFrame(number=number, name=name, image=photo.pixels_rgb, focal_px=photo.focal_px)
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # a link to nowhere: read() will name it
+        return "gone"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _is_grey16(path: Path) -> bool:

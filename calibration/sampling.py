@@ -63,18 +63,16 @@ def choose_diverse(thumbnails: Sequence[Thumbnail], count: int, seed: int) -> Ch
     """
     if not thumbnails:
         return Choice((), ())
-    points = np.stack(thumbnails).reshape(len(thumbnails), -1) / 255
-    chosen = [int(np.random.default_rng(seed).integers(len(points)))]
-    distance = _rms(points, chosen[0])
-    while len(chosen) < count and distance.max() >= SAME_BELOW:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, _rms(points, chosen[-1]))
-    alike = set(np.flatnonzero(distance < SAME_BELOW).tolist()) - set(chosen)
+    # Whole numbers, which float64 adds without rounding: the same choice on every processor.
+    points = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float64)
+    squares = np.square(points).sum(axis=1)
+    same_below = (SAME_BELOW * 255) ** 2 * points.shape[1]
+    chosen: list[int] = []
+    nearest = np.full(len(points), np.inf)
+    following = int(np.random.default_rng(seed).integers(len(points)))
+    while len(chosen) < count and nearest[following] >= same_below:
+        chosen.append(following)
+        nearest = np.minimum(nearest, squares + squares[following] - 2 * (points @ points[following]))
+        following = int(nearest.argmax())
+    alike = set(np.flatnonzero(nearest < same_below).tolist()) - set(chosen)
     return Choice(tuple(chosen), tuple(sorted(alike)))
-
-
-def _rms(points: npt.NDArray[np.float64], index: int) -> npt.NDArray[np.float64]:
-    """Distances of all points to one of them."""
-    difference = points - points[index]
-    distance: npt.NDArray[np.float64] = np.sqrt(np.square(difference).mean(axis=1, dtype=np.float64))
-    return distance

@@ -7,10 +7,11 @@ in the source. When all is there, the chosen ones are moved into the set.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -89,7 +90,8 @@ class Workshop:
     def keep_look(self, look: Look) -> None:
         """Remember a look at a candidate."""
         encoded = None if look.thumbnail is None else base64.b85encode(look.thumbnail.tobytes()).decode("ascii")
-        self._journal.add({"look": [look.number, look.name, encoded, look.fault]})
+        with self._kept():
+            self._journal.add({"look": [look.number, look.name, encoded, look.fault]})
         self.looks[look.number] = look
 
     def store(self, frame: SourceFrame) -> None:
@@ -112,10 +114,11 @@ class Workshop:
             contrast=contrast,
             depth=None,
         )
-        write_file(self.folder / entry.picture_file, picture)
-        if frame.depth_m is not None:
-            entry = replace(entry, depth=self._store_depth(self.folder / entry.depth_file, frame.depth_m))
-        self._journal.add({"stored": to_plain(entry)})
+        with self._kept():
+            write_file(self.folder / entry.picture_file, picture)
+            if frame.depth_m is not None:
+                entry = replace(entry, depth=_store_depth(self.folder / entry.depth_file, frame.depth_m))
+            self._journal.add({"stored": to_plain(entry)})
         self.stored[frame.number] = entry
 
     def numbered(self, chosen: Sequence[int]) -> tuple[FrameEntry, ...]:
@@ -135,7 +138,8 @@ class Workshop:
         Raises:
             OutputError: the disk is full.
         """
-        write_file(target / INDEX, index.render())
+        with self._kept():
+            write_file(target / INDEX, index.render())
         for kind in {Path(file).parent for entry in index.frames for file in entry.files}:
             (target / kind).mkdir()
         for source, entry in zip(chosen, index.frames, strict=True):
@@ -154,19 +158,16 @@ class Workshop:
         if self._finished or isinstance(error, CalibrationError):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    @staticmethod
-    def _store_depth(path: Path, depth_m: npt.NDArray[np.float32]) -> DepthEntry:
-        values = np.ascontiguousarray(depth_m, "<f4")
-        packed = io.BytesIO()
-        np.savez_compressed(packed, depth_m=values)
-        write_file(path, packed.getvalue())
-        near, far = np.percentile(values[values > 0], (5, 95))
-        return DepthEntry(
-            file_sha256=hashlib.sha256(packed.getvalue()).hexdigest(),
-            values_sha256=hashlib.sha256(values.data).hexdigest(),
-            near_m=round(float(near), 3),
-            far_m=round(float(far), 3),
-        )
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Tell whom the disk stops that nothing is lost."""
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(
+                f"{error.problem}; the frames so far are kept in {self.folder}",
+                remedy="free space, then run the same command again: it goes on",
+            ) from error
 
     def _recall(self, entry: Mapping[str, Any]) -> None:
         """Take up one line of the journal. A line that another version wrote is work to do again."""
@@ -195,3 +196,17 @@ def _png(image: npt.NDArray[np.uint8]) -> bytes:
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".png", bgr, (cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL))
     return encoded.tobytes()
+
+
+def _store_depth(path: Path, depth_m: npt.NDArray[np.float32]) -> DepthEntry:
+    values = np.ascontiguousarray(depth_m, "<f4")
+    packed = io.BytesIO()
+    np.savez_compressed(packed, depth_m=values)
+    write_file(path, packed.getvalue())
+    near, far = np.percentile(values[values > 0], (5, 95))
+    return DepthEntry(
+        file_sha256=hashlib.sha256(packed.getvalue()).hexdigest(),
+        values_sha256=hashlib.sha256(values.data).hexdigest(),
+        near_m=round(float(near), 3),
+        far_m=round(float(far), 3),
+    )

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edgedepth.calibration.frame_source import SourceFrame, Unreadable
-from edgedepth.core.errors import CalibrationError, DeviceError
+from edgedepth.core.errors import CalibrationError, DeviceError, OptionError
 
 __all__ = ["VIDEO_SUFFIXES", "CameraFrames", "VideoFrames", "open_camera", "open_video"]
 
@@ -175,12 +175,10 @@ def open_camera(index: int, *, count: int, interval_s: float) -> CameraFrames:
     """A camera that gives so many frames; it is opened when they are read.
 
     Raises:
-        CalibrationError: an interval that isn't one.
+        OptionError: an interval that isn't one.
     """
     if not 0 <= interval_s <= 3600:
-        raise CalibrationError(
-            f"a frame every {interval_s} s was asked for; allowed are 0 to 3600", remedy="--every 0.5"
-        )
+        raise OptionError(f"a frame every {interval_s} s was asked for; allowed are 0 to 3600", remedy="--every 0.5")
     return CameraFrames(index=index, count=count, interval_s=interval_s)
 
 

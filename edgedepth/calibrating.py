@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def open_frame_source(
     if text.startswith(_SYNTHETIC):
         held_out = open_dataset(text, layout=layout)
         return _DataSetFrames(SyntheticSet(len(held_out.sample_names), CALIBRATION_SEED), "")
-    if text.isdecimal():
+    if re.fullmatch(r"[0-9]{1,3}", text):
         return open_camera(int(text), count=camera_frames, interval_s=interval_s)
     path = Path(text)
     if path.is_dir() or layout is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgedepth.calibrating import PICTURES, calibrate
 from edgedepth.calibration.coverage import Coverage
+from edgedepth.calibration.fitness import NEAR_DUPLICATE
 from edgedepth.calibration.sets import CalibrationSet
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.plain import to_plain
@@ -108,9 +109,9 @@ def _print(made: CalibrationSet) -> None:
     kinds = Counter(left.reason.partition(":")[0] for left in index.left_out)
     for kind, count in kinds.most_common():
         print(f"left out: {count}, {kind}")
-    named = [left for left in index.left_out if ":" in left.reason]
+    named = [left for left in index.left_out if left.reason != NEAR_DUPLICATE]
     for left in named[:_SHOWN]:
-        print(f"  {left.name} {left.reason}")
+        print(f"  {left.name}: {left.reason}")
     if (more := len(named) - _SHOWN) > 0:
         print(f"  {more} more, in {made.path}")
 

@@ -37,9 +37,7 @@ class Journal:
         try:
             # Unbuffered: each line is with the system when add() returns.
             self._file: BinaryIO = path.open("ab", buffering=0)
-            content = path.read_bytes()
-            kept = content.rfind(b"\n") + 1
-            lines = _parsed(content[:kept])
+            lines, kept = _whole_lines(path.read_bytes())
             goes_on = lines[:1] == [{"header": json.loads(json.dumps(header))}]  # tuples become lists, as in the file
             self._file.truncate(kept if goes_on else 0)
         except OSError as error:
@@ -68,18 +66,19 @@ class Journal:
         self._file.close()
 
 
-def _parsed(content: bytes) -> list[dict[str, Any]]:
-    """The entries of whole lines, up to the first that is damaged."""
-    entries = []
-    for line in content.splitlines():
+def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The entries up to the first line that is damaged or cut short, and the bytes that they take."""
+    entries, kept = [], 0
+    for line in content.splitlines(keepends=True):
         try:
             entry = json.loads(line)
         except ValueError:
             break
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or not line.endswith(b"\n"):
             break
         entries.append(entry)
-    return entries
+        kept += len(line)
+    return entries, kept
 
 
 def _cannot_write(path: Path, reason: str) -> OutputError:
