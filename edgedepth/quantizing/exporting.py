@@ -4,52 +4,38 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from edgedepth.calibration.blocks import blocks_of, find_layers
 from edgedepth.calibration.budget import Answers, Budget, Figures, Mixture, Outcome, search
-from edgedepth.calibration.memory import available_memory, check_memory, need_of
-from edgedepth.calibration.ranges import channel_peaks
-from edgedepth.calibration.recording import Recording, record
 from edgedepth.calibration.sets import CalibrationSet, open_calibration_set
-from edgedepth.calibration.smooth import find_pairs, smooth
 from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
-from edgedepth.core.manifest import Artefact, Golden, Manifest
+from edgedepth.core.manifest import Artefact, Golden
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.session import OpenStage
-from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
+from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundle_folder
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions, exporter_for
-from edgedepth.exporters.to_openvino_stage import fp32_weights_of
 from edgedepth.models.loading import LoadedModel, load_model
 from edgedepth.models.registry import DEFAULT_MODEL, model_entry
-from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.frames import as_rgb
-from edgedepth.programs.opening import open_program
-from edgedepth.programs.stages import StagePool
-from edgedepth.quantizing.makers import Fp32Stage, Maker, OnnxMaker
-from edgedepth.quantizing.mixtures import Mixer, resident_for
-from edgedepth.quantizing.options import HELD_BACK, Int8Options, check_export_options
+from edgedepth.quantizing.options import Int8Options, check_export_options
+from edgedepth.quantizing.preparing import TOOLS, Prepared, prepare
 from edgedepth.quantizing.report import frontier_lines, write_report
+from edgedepth.quantizing.running import program_of
 from edgedepth.quantizing.speed import Speed, compare_speed
-from edgedepth.quantizing.workspace import Workspace
 from edgedepth.runtimes.base import SessionOptions, backend_named
 from edgedepth.verify.selftest import run_self_test
 
 __all__ = ["export_int8_bundle"]
 
-_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 _CPU = SessionOptions(device="cpu")
 
 
@@ -101,12 +87,14 @@ def export_int8_bundle(
     folder = Path(out) if out is not None else bundle_folder(entry.name, target, "int8")
     check_bundle_target(folder)
     loaded = load_model(entry.name, weights=weights, announce=announce)
-    work = _Work.begin(
-        loaded,
-        target,
+    prepared = prepare(loaded, target, calibration, options=options, int8=int8, progress=progress, announce=announce)
+    work = _Work(
+        loaded=loaded,
+        target=target,
         options=options,
         int8=int8,
         calibration=calibration,
+        prepared=prepared,
         progress=progress,
         announce=announce,
     )
@@ -116,7 +104,7 @@ def export_int8_bundle(
             announce(line)
         raise _infeasible(int8.budget, outcome)
     bundle = work.write(outcome, outcome.best, folder)
-    work.workspace.remove()
+    prepared.workspace.remove()
     return bundle
 
 
@@ -129,87 +117,22 @@ class _Work:
     options: ExportOptions
     int8: Int8Options
     calibration: CalibrationSet
-    frames: _Frames
-    fp32: Bundle
-    recording: Recording
-    mixer: Mixer
-    workspace: Workspace
+    prepared: Prepared
     progress: Progress
     announce: Announce
-
-    @classmethod
-    def begin(
-        cls,
-        loaded: LoadedModel,
-        target: str,
-        *,
-        options: ExportOptions,
-        int8: Int8Options,
-        calibration: CalibrationSet,
-        progress: Progress,
-        announce: Announce,
-    ) -> _Work:
-        """Export fp32, record, smooth, calibrate: each only if an earlier run hasn't."""
-        workspace = Workspace(
-            {
-                "weights": loaded.spec.weights_sha256,
-                "model": loaded.spec.name,
-                "target": target,
-                "calibration": calibration.fingerprint,
-                "tile_batch": options.tile_batch,
-                "opset": options.opset,
-                "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
-                "versions": versions_of((*_TOOLS, "edgedepth")),
-                "cpu": cpu_name(),
-            }
-        )
-        if workspace.resumed:
-            announce(f"going on with what an earlier run left in {workspace.folder}")
-        exporter = exporter_for("onnx")
-        fp32 = workspace.bundle("fp32", lambda path: exporter.export(loaded, options, path, progress=progress))
-        frames = _Frames(*calibration.split(HELD_BACK))
-        sources = {name: fp32.file(artefact.path) for name, artefact in fp32.manifest.artefacts.items()}
-        check_memory(
-            {
-                name: need_of(path, batch=options.tile_batch if name == "patch_encoder" else 1)
-                for name, path in sources.items()
-            },
-            available_memory(),
-        )
-        recording = _record(fp32, frames, workspace, progress)
-        calibrating = recording.only(frames.calibrating)
-        if int8.smooth is not None:
-            sources = _smoothed(sources, calibrating, int8.smooth, workspace, progress)
-        stages = _stages(loaded, fp32, sources, options, decoder=int8.decoder)
-        maker = _maker(target, loaded.spec, stages, calibrating, int8=int8, workspace=workspace)
-        maker.prepare(progress)
-        calls = {name: len(recording.only([0]).calls(name)) for name in stages}
-        mixer = Mixer(fp32.manifest, stages, maker, workspace, calls)
-        return cls(
-            loaded=loaded,
-            target=target,
-            options=options,
-            int8=int8,
-            calibration=calibration,
-            frames=frames,
-            fp32=fp32,
-            recording=recording,
-            mixer=mixer,
-            workspace=workspace,
-            progress=progress,
-            announce=announce,
-        )
 
     def search(self) -> Outcome:
         """The mixture that meets the budget; everything in INT8 without one."""
 
         def measure(kept: object) -> Figures:
             assert isinstance(kept, tuple)
-            return self.mixer.measure(kept, self.frames.frame, self.recording, self.frames.held_back)
+            return self.prepared.mixer.measure(
+                kept, self.prepared.frames.frame, self.prepared.recording, self.prepared.frames.held_back
+            )
 
-        answers = Answers(self.workspace.folder / "measured.json", measure)
-        names = [block.name for block in self.mixer.blocks]
-        return search(names, self.int8.budget or Budget(), answers, self.mixer.weigh, progress=self.progress)
+        answers = Answers(self.prepared.workspace.folder / "measured.json", measure)
+        names = [block.name for block in self.prepared.mixer.blocks]
+        return search(names, self.int8.budget or Budget(), answers, self.prepared.mixer.weigh, progress=self.progress)
 
     def write(self, outcome: Outcome, best: Mixture, folder: Path) -> Bundle:
         """Prove the mixture on the golden frame, time it, and write the bundle."""
@@ -217,29 +140,35 @@ class _Work:
         speed = self._time(best)
         with write_bundle(folder) as writer:
             artefacts = {}
-            for name, artefact in self.fp32.manifest.artefacts.items():
-                path = self.mixer.artefact(name, best.kept)
+            for name, artefact in self.prepared.fp32.manifest.artefacts.items():
+                path = self.prepared.mixer.artefact(name, best.kept)
                 stage_folder = writer.stage_folder(name)
                 for file in path.parent.iterdir():
                     shutil.copyfile(file, stage_folder / file.name)
                 artefacts[name] = Artefact(stage=artefact.stage, path=f"{name}/{path.name}")
-            golden = self.fp32.manifest.golden
-            shutil.copyfile(self.fp32.file(golden.path), writer.folder / golden.path)
+            golden = self.prepared.fp32.manifest.golden
+            shutil.copyfile(self.prepared.fp32.file(golden.path), writer.folder / golden.path)
             write_report(
-                writer.folder / "int8", outcome, best, int8=self.int8, calibration=self.calibration, speed=speed
+                writer.folder / "int8",
+                outcome,
+                best,
+                target=self.target,
+                int8=self.int8,
+                calibration=self.calibration,
+                speed=speed,
             )
             tolerance = tolerance_for("int8")
             manifest = replace(
-                self.fp32.manifest,
+                self.prepared.fp32.manifest,
                 target=self.target,
                 precision="int8",
                 artefacts=artefacts,
                 golden=Golden(path=golden.path, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason),
                 files=writer.file_entries(),
-                toolchain=self.fp32.manifest.toolchain | versions_of(_TOOLS),
+                toolchain=self.prepared.fp32.manifest.toolchain | versions_of(TOOLS),
                 created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 calibration=self.calibration.fingerprint,
-                parity=_finite(best, len(self.frames.held_back)),
+                parity=_finite(best, len(self.prepared.frames.held_back)),
                 speed=speed.to_manifest(),
             )
             writer.finish(manifest)
@@ -248,14 +177,14 @@ class _Work:
 
     def _prove(self, best: Mixture) -> None:
         """No bundle is written that EdgeDepth would refuse to serve."""
-        for name in self.fp32.manifest.artefacts:
-            self.mixer.artefact(name, best.kept)
+        for name in self.prepared.fp32.manifest.artefacts:
+            self.prepared.mixer.artefact(name, best.kept)
         self.progress("golden frame", 0, 1)
-        golden = self.fp32.manifest.golden
+        golden = self.prepared.fp32.manifest.golden
         allowed = replace(golden, max_abs_rel=tolerance_for("int8").abs_rel, reason=tolerance_for("int8").reason)
         try:
-            with self.mixer.program(best.kept) as program:
-                run_self_test(program, allowed, self.fp32.file(golden.path))
+            with self.prepared.mixer.program(best.kept) as program:
+                run_self_test(program, allowed, self.prepared.fp32.file(golden.path))
         except SelfTestError as error:
             raise QuantizationError(
                 f"INT8 breaks this model's golden frame, and would not be served: {error.problem}",
@@ -265,24 +194,24 @@ class _Work:
     def _time(self, best: Mixture) -> Speed:
         """INT8 beside the other precisions of this model and target, on this processor."""
         with ExitStack() as stack:
-            programs = {"int8": stack.enter_context(self.mixer.program(best.kept))}
+            programs = {"int8": stack.enter_context(self.prepared.mixer.program(best.kept))}
             for precision in PRECISIONS[self.target]:
                 if precision == "int8":
                     continue
                 self.progress(f"speed beside {precision}", 0, 1)
                 bundle = self._other(precision)
                 if bundle is not None:
-                    programs[precision] = stack.enter_context(_program(bundle))
-            frame = as_rgb(self.frames.frame(self.frames.held_back[0]), "rgb")
+                    programs[precision] = stack.enter_context(program_of(bundle, _CPU))
+            frame = as_rgb(self.prepared.frames.frame(self.prepared.frames.held_back[0]), "rgb")
             return compare_speed(programs, frame)
 
     def _other(self, precision: Precision) -> Bundle | None:
         """The same model at another precision; None if this processor doesn't compute in it."""
         if self.target == "onnx" and precision == "fp32":
-            return self.fp32
+            return self.prepared.fp32
         exporter = exporter_for(self.target)
         options = replace(self.options, precision=precision)
-        bundle = self.workspace.bundle(
+        bundle = self.prepared.workspace.bundle(
             f"{self.target}-{precision}", lambda path: exporter.export(self.loaded, options, path)
         )
         try:
@@ -295,8 +224,8 @@ class _Work:
     def _tell(self, best: Mixture, speed: Speed) -> None:
         figures = best.figures
         self.announce(
-            f"against fp32 on {len(self.frames.held_back)} frames that were held back: AbsRel {figures.abs_rel:.2g}, "
-            f"δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, FOV {figures.fov_deg:.2g}°; "
+            f"against fp32 on {len(self.prepared.frames.held_back)} frames that were held back: "
+            f"AbsRel {figures.abs_rel:.2g}, δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, FOV {figures.fov_deg:.2g}°; "
             f"{100 * best.int8_share:.0f} % of the work in INT8, {len(best.kept)} blocks kept"
         )
         times = ", ".join(f"{ratio:.2f} times as fast as {name}" for name, ratio in speed.ratios.items())
@@ -306,123 +235,6 @@ class _Work:
                 f"INT8 is NOT faster than {' and '.join(slower)} on this device; it is smaller. For speed here, "
                 f"export --{slower[0]}"
             )
-
-
-class _Frames:
-    """The frames of a set in the order in which they are recorded: those that calibrate, then those held back."""
-
-    def __init__(self, calibrating: CalibrationSet, held_back: CalibrationSet) -> None:
-        self._parts = (calibrating, held_back)
-        self.calibrating = range(len(calibrating))
-        self.held_back = range(len(calibrating), len(calibrating) + len(held_back))
-
-    def __len__(self) -> int:
-        return len(self.calibrating) + len(self.held_back)
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
-        for part in self._parts:
-            yield from part.frames()
-
-    def frame(self, number: int) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
-        first = len(self.calibrating)
-        return self._parts[0].frame(number) if number < first else self._parts[1].frame(number - first)
-
-
-def _record(fp32: Bundle, frames: _Frames, workspace: Workspace, progress: Progress) -> Recording:
-    backend = backend_named("onnx")
-
-    def program(open_stage: OpenStage) -> CanonicalProgram:
-        pool = stack.enter_context(StagePool(open_stage, resident=resident_for(fp32.manifest)))
-        return _open(fp32.manifest, pool)
-
-    with ExitStack() as stack:
-        return record(
-            iter(frames),
-            len(frames),
-            open_stage=lambda stage: backend.open(fp32, stage, _CPU),
-            open_program=program,
-            folder=workspace.folder / "recording",
-            progress=progress,
-        )
-
-
-def _smoothed(
-    sources: Mapping[str, Path], recording: Recording, alpha: float, workspace: Workspace, progress: Progress
-) -> dict[str, Path]:
-    found = {}
-    for name, source in sources.items():
-        pairs = [pair.activation for pair in find_pairs(source)]
-        if not pairs:
-            found[name] = source
-            continue
-        state = workspace.folder / f"peaks-{name}.npz"
-        peaks = channel_peaks(source, pairs, recording, name, state=state, progress=progress)
-        path = workspace.empty(f"smoothed/{name}") / source.name
-        smooth(source, path, peaks, alpha=alpha)
-        found[name] = path
-    return found
-
-
-def _stages(
-    loaded: LoadedModel, fp32: Bundle, sources: Mapping[str, Path], options: ExportOptions, *, decoder: bool
-) -> dict[str, Fp32Stage]:
-    from edgedepth.models.depth_pro_stages import stage_modules
-
-    modules = stage_modules(loaded.module)
-    stages = {}
-    for name, path in sources.items():
-        fp32_weights = fp32_weights_of(modules[name])
-        layers = find_layers(path, name, convolutions=decoder, fp32_weights=fp32_weights)
-        stages[name] = Fp32Stage(
-            spec=fp32.manifest.artefacts[name].stage,
-            path=path,
-            blocks=blocks_of(layers),
-            opset=options.opset,
-            fp32_weights=fp32_weights,
-        )
-    return stages
-
-
-def _maker(
-    target: str,
-    spec: ModelSpec,
-    stages: dict[str, Fp32Stage],
-    recording: Recording,
-    *,
-    int8: Int8Options,
-    workspace: Workspace,
-) -> Maker:
-    if target == "openvino":
-        from edgedepth.exporters.to_openvino import about
-        from edgedepth.quantizing.openvino_maker import OpenVinoMaker
-
-        return OpenVinoMaker(stages, recording, weights_only=int8.weights_only, about=about(spec, "int8"))
-    return OnnxMaker(stages, recording, method=int8.method, folder=workspace.folder)
-
-
-def _program(bundle: Bundle) -> StagePoolProgram:
-    return StagePoolProgram(bundle)
-
-
-class StagePoolProgram:
-    """A bundle's program with its own sessions, as a context."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        backend = backend_named(bundle.manifest.target)
-        self._manifest = bundle.manifest
-        self._pool = StagePool(lambda stage: backend.open(bundle, stage, _CPU), resident=resident_for(bundle.manifest))
-
-    def __enter__(self) -> CanonicalProgram:
-        return _open(self._manifest, self._pool)
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.close()
-
-
-def _open(manifest: Manifest, pool: StagePool) -> CanonicalProgram:
-    tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
-    return open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch)
 
 
 def _finite(best: Mixture, frames: int) -> dict[str, float | bool]:

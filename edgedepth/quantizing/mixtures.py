@@ -15,18 +15,15 @@ from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.session import Session
-from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.programs.canonical import CanonicalProgram
-from edgedepth.programs.opening import open_program
-from edgedepth.programs.stages import Resident, StagePool
+from edgedepth.programs.stages import StagePool
 from edgedepth.quantizing.figures import measure_figures
 from edgedepth.quantizing.makers import Fp32Stage, Maker
 from edgedepth.quantizing.memo import MemoSession
+from edgedepth.quantizing.running import program_over, resident_for
 from edgedepth.quantizing.workspace import Workspace
 
-__all__ = ["Mixer", "resident_for"]
-
-_SMALL = 1 << 30  # bytes of weights up to which all stages are kept in memory at once
+__all__ = ["Mixer"]
 
 
 class Mixer:
@@ -80,8 +77,7 @@ class Mixer:
             return MemoSession(spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder)
 
         with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
-            tile_batch = self._manifest.tile_batch or DEFAULT_TILE_BATCH
-            yield open_program(self._manifest.model, pool, layout=self._manifest.layout, tile_batch=tile_batch)
+            yield program_over(self._manifest, pool)
 
     def measure(
         self,
@@ -109,8 +105,3 @@ class Mixer:
         if inside not in (0, blocks):
             return None  # a mixture that won't come again: its answers would fill the disk
         return self._workspace.folder / "memo" / f"{stage}-{'high' if inside == blocks else 'int8'}"
-
-
-def resident_for(manifest: Manifest) -> Resident:
-    """Large stages are loaded in turn."""
-    return "all" if sum(entry.size for entry in manifest.files.values()) < _SMALL else "one"

@@ -23,6 +23,7 @@ def write_report(
     outcome: Outcome,
     best: Mixture,
     *,
+    target: str,
     int8: Int8Options,
     calibration: CalibrationSet,
     speed: Speed,
@@ -31,7 +32,8 @@ def write_report(
     folder.mkdir()
     report = {
         "calibration": {"fingerprint": calibration.fingerprint, "frames": len(calibration), "held_back": HELD_BACK},
-        "method": int8.method,
+        "target": target,
+        "method": "nncf" if target == "openvino" else int8.method,
         "smooth": int8.smooth,
         "decoder": int8.decoder,
         "weights_only": int8.weights_only,

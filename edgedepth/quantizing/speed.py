@@ -13,6 +13,8 @@ from edgedepth.verify.parity import Predictor
 __all__ = ["Speed", "compare_speed"]
 
 ROUNDS = 5
+SLOW_ROUNDS = 2  # where a round takes a minute and more
+_SLOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +40,26 @@ class Speed:
         }
 
 
-def compare_speed(predictors: Mapping[str, Predictor], rgb: Array, *, rounds: int = ROUNDS) -> Speed:
+def compare_speed(predictors: Mapping[str, Predictor], rgb: Array, *, rounds: int | None = None) -> Speed:
     """Time predictors on a frame, one after the other in each round: a busy neighbour then hits all of them.
 
     Args:
         predictors: by precision; "int8" is one of them.
         rgb: (H, W, 3) float32 in 0..1.
-        rounds: how many, after one that warms up.
+        rounds: how many, after one that warms up; None: five, or two if they take long.
     """
     times: dict[str, list[float]] = {name: [] for name in predictors}
-    for number in range(rounds + 1):
+
+    def one_round() -> float:
+        begin = time.perf_counter()
         for name, predictor in predictors.items():
             start = time.perf_counter()
             predictor.predict(rgb)
-            if number:
-                times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.perf_counter() - start))
+        return time.perf_counter() - begin
+
+    warming_up = one_round()
+    times = {name: [] for name in predictors}
+    for _ in range(rounds or (SLOW_ROUNDS if warming_up > _SLOW_S else ROUNDS)):
+        one_round()
     return Speed(ms={name: median(taken) for name, taken in times.items()})
