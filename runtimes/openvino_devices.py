@@ -91,7 +91,7 @@ def inference_precision(core: Any, device: str, precision: Precision) -> str:
         precision = "fp32"
     capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if _CAPABILITIES.get(precision) not in capabilities:
-        able = [name for name, capability in _CAPABILITIES.items() if capability in capabilities]
+        able = [name for name in _HINTS if _CAPABILITIES[name] in capabilities]
         if device == "CPU" and "fp32" in able:
             able = ["fp32", "fp16"]
         name = core.get_property(device, "FULL_DEVICE_NAME")

@@ -225,8 +225,9 @@ class _Work:
         figures = best.figures
         self.announce(
             f"against fp32 on {len(self.prepared.frames.held_back)} frames that were held back: "
-            f"AbsRel {figures.abs_rel:.2g}, δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, FOV {figures.fov_deg:.2g}°; "
-            f"{100 * best.int8_share:.0f} % of the work in INT8, {len(best.kept)} blocks kept"
+            f"AbsRel {figures.abs_rel:.2g}, δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, "
+            f"FOV {figures.fov_deg:.2g}°; {100 * best.int8_share:.0f} % of the work in INT8, "
+            f"{len(best.kept)} blocks kept"
         )
         times = ", ".join(f"{ratio:.2f} times as fast as {name}" for name, ratio in speed.ratios.items())
         self.announce(f"on {cpu_name()}: {times}")

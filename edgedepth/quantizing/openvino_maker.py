@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from edgedepth.calibration.ranges import collect_ranges
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
@@ -24,6 +25,7 @@ class OpenVinoMaker:
         stages: by name.
         recording: what the stages are fed, on the frames that calibrate.
         weights_only: INT8 weights, arithmetic as before.
+        folder: for what is kept from run to run.
         about: for the IR's rt_info.
     """
 
@@ -33,6 +35,7 @@ class OpenVinoMaker:
         recording: Recording,
         *,
         weights_only: bool,
+        folder: Path,
         about: Mapping[str, str],
     ) -> None:
         for module in ("openvino", "nncf"):
@@ -40,10 +43,21 @@ class OpenVinoMaker:
         self._stages = stages
         self._recording = recording
         self._weights_only = weights_only
+        self._folder = folder
         self._about = about
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Nothing is common to all mixtures."""
+        """See Maker. NNCF would make a scale of NaN: so activations are looked at first, and named."""
+        for name, stage in self._stages.items():
+            collect_ranges(
+                stage.path,
+                [tensor for layer in stage.layers() for tensor in layer.inputs],
+                self._recording,
+                name,
+                method="minmax",
+                state=self._folder / f"ranges-{name}.npz",
+                progress=progress,
+            )
 
     def make(self, stage: str, kept: Collection[str], out: Path) -> Path:
         """See Maker."""

@@ -197,5 +197,11 @@ def _maker(
         from edgedepth.exporters.to_openvino import about
         from edgedepth.quantizing.openvino_maker import OpenVinoMaker
 
-        return OpenVinoMaker(stages, recording, weights_only=int8.weights_only, about=about(spec, "int8"))
+        return OpenVinoMaker(
+            stages,
+            recording,
+            weights_only=int8.weights_only,
+            folder=workspace.folder,
+            about=about(spec, "int8"),
+        )
     return OnnxMaker(stages, recording, method=int8.method, folder=workspace.folder)
