@@ -49,6 +49,11 @@ class Tolerance:
 #   bf16    2.7e-3    1.7e-2    7e-2      7.2e-3          4.4e-3     random weights; weights in fp16, arithmetic in bf16
 #   bf16    8.9e-3    2.4e-2    1.3e-1    3.8e-2          4.8e-3     trained weights; 1e-3 and less but for one picture,
 #                                                                    with much that is infinitely far
+# and in INT8 on the mini's trained weights and the three photographs, calibrated on six rendered scenes, so on other
+# pictures on purpose:
+#   int8    6.9e-3    2.3e-2    2.2e-1    3.5e-2          2.3e-2     ONNX Runtime, linear layers, smoothed
+#   int8    6.1e-3    2.3e-2    2.3e-1    4.7e-2          1.9e-2     OpenVINO by NNCF, linear layers, the rest in bf16
+#   int8    8.3e-3    3.6e-2    2.4e-1                               ONNX Runtime, the decoder's convolutions too
 # What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
 # full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
 # max_rel, which none does: no row may allow more than 5e-2 there.
@@ -86,7 +91,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
         fov_deg=5e-1,
         stage_max_rel=1e-1,
         stage_mean_rel=5e-2,
-        reason="INT8 keeps 8 bits of a whole tensor's range",
+        reason="INT8 keeps 8 bits of a whole tensor's range: 8.3e-3 was measured on the trained mini; the rest is room "
+        "for other calibration sets, for wider and deeper encoders, and for processors that round elsewhere. What a "
+        "bundle loses is in its manifest, and a budget limits it",
     ),
 }
 
