@@ -37,7 +37,7 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", default="auto", help="onnx, openvino, or torch for the reference itself (default: the bundle's)"
     )
-    parser.add_argument("--precision", help="fp32, fp16 or bf16, to choose among the store's bundles")
+    parser.add_argument("--precision", help="fp32, fp16, bf16 or int8, to choose among the store's bundles")
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
     parser.add_argument("--tile-batch", type=int, metavar="N", help="for bundles exported with --dynamic-batch")

@@ -112,7 +112,7 @@ class TestTheBundle:
         done = cli(*MINI, "--calib", calib, "--out", tmp_path / "again", "--json")
         assert done.code == 0, done.err
         assert "held back: AbsRel" in done.err
-        assert done.json["precision"] == "int8"
+        assert done.json["manifest"]["precision"] == "int8"
         for stage in ("patch_encoder", "image_encoder", "fov"):
             first, second = (folder / stage / f"{stage}.onnx" for folder in (bundle, tmp_path / "again"))
             assert activation_scales(first) == activation_scales(second)
