@@ -29,14 +29,10 @@ from edgedepth.programs.frames import as_rgb
 from edgedepth.quantizing.options import Int8Options, check_export_options
 from edgedepth.quantizing.preparing import TOOLS, Prepared, prepare
 from edgedepth.quantizing.report import frontier_lines, write_report
-from edgedepth.quantizing.running import program_of
 from edgedepth.quantizing.speed import Speed, compare_speed
-from edgedepth.runtimes.base import SessionOptions, backend_named
 from edgedepth.verify.selftest import run_self_test
 
 __all__ = ["export_int8_bundle"]
-
-_CPU = SessionOptions(device="cpu")
 
 
 def export_int8_bundle(
@@ -199,27 +195,22 @@ class _Work:
                 if precision == "int8":
                     continue
                 self.progress(f"speed beside {precision}", 0, 1)
-                bundle = self._other(precision)
-                if bundle is not None:
-                    programs[precision] = stack.enter_context(program_of(bundle, _CPU))
+                try:
+                    programs[precision] = stack.enter_context(self.prepared.mixer.other(self._other(precision)))
+                except UnsupportedError as error:
+                    self.announce(f"{precision} is not compared: {error.problem}")
             frame = as_rgb(self.prepared.frames.frame(self.prepared.frames.held_back[0]), "rgb")
             return compare_speed(programs, frame)
 
-    def _other(self, precision: Precision) -> Bundle | None:
-        """The same model at another precision; None if this processor doesn't compute in it."""
+    def _other(self, precision: Precision) -> Bundle:
+        """The same model at another precision."""
         if self.target == "onnx" and precision == "fp32":
             return self.prepared.fp32
         exporter = exporter_for(self.target)
         options = replace(self.options, precision=precision)
-        bundle = self.prepared.workspace.bundle(
+        return self.prepared.workspace.bundle(
             f"{self.target}-{precision}", lambda path: exporter.export(self.loaded, options, path)
         )
-        try:
-            backend_named(self.target).open(bundle, "fov", _CPU).close()
-        except UnsupportedError as error:
-            self.announce(f"{precision} is not compared: {error.problem}")
-            return None
-        return bundle
 
     def _tell(self, best: Mixture, speed: Speed) -> None:
         figures = best.figures

@@ -14,7 +14,7 @@ from edgedepth.calibration.ranges import Method, Range, collect_ranges
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
-from edgedepth.core.spec import StageSpec
+from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.exporters.to_onnx_stage import check_artefact
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.ort_session import OrtSession
@@ -56,8 +56,12 @@ class Maker(Protocol):
         """Write a stage whose blocks are INT8 but for those in `kept`, into an empty folder; returns what is opened."""
         ...
 
-    def open(self, stage: str, path: Path) -> Session:
-        """Open what make() wrote, on the CPU."""
+    def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:
+        """Open an artefact of the target on the CPU, what make() wrote or one of another precision.
+
+        Raises:
+            UnsupportedError: this processor doesn't compute in that precision.
+        """
         ...
 
 
@@ -107,7 +111,7 @@ class OnnxMaker:
         check_artefact(path, fp32.spec, fp32.opset)
         return path
 
-    def open(self, stage: str, path: Path) -> Session:
+    def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:  # noqa: ARG002  (the file tells)
         """See Maker."""
         return OrtSession(path, self._stages[stage].spec, SessionOptions(device="cpu"))
 

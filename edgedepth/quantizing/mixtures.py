@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgedepth.calibration.blocks import Block
 from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
+from edgedepth.core.bundle import Bundle
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.session import Session
 from edgedepth.programs.canonical import CanonicalProgram
@@ -78,6 +79,22 @@ class Mixer:
 
         with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
             yield program_over(self._manifest, pool)
+
+    @contextmanager
+    def other(self, bundle: Bundle) -> Iterator[CanonicalProgram]:
+        """The program of another bundle of this model and target.
+
+        Raises:
+            UnsupportedError: this processor doesn't compute in its precision.
+        """
+        manifest = bundle.manifest
+
+        def open_stage(stage: str) -> Session:
+            return self._maker.open(stage, bundle.file(manifest.artefacts[stage].path), manifest.precision)
+
+        with StagePool(open_stage, resident=resident_for(manifest)) as pool:
+            pool.session(next(iter(manifest.artefacts)))
+            yield program_over(manifest, pool)
 
     def measure(
         self,

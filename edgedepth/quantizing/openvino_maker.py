@@ -10,6 +10,7 @@ from edgedepth.calibration.recording import Recording
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
+from edgedepth.core.spec import Precision
 from edgedepth.exporters.to_openvino_int8 import int8_ir
 from edgedepth.quantizing.makers import Fp32Stage
 from edgedepth.runtimes.base import SessionOptions
@@ -75,6 +76,6 @@ class OpenVinoMaker:
         )
         return path
 
-    def open(self, stage: str, path: Path) -> Session:
-        """See Maker."""
-        return OpenVinoSession(path, self._stages[stage].spec, SessionOptions(device="cpu"), precision="int8")
+    def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:
+        """See Maker. Nothing is cached: these artefacts don't last."""
+        return OpenVinoSession(path, self._stages[stage].spec, SessionOptions(device="cpu"), precision=precision)
