@@ -129,7 +129,7 @@ def _refuse_foreign(target: Path, ours: Callable[[Path], bool]) -> None:
         raise OutputError(f"{target} is not a folder; a folder is meant", remedy="choose another folder with --out")
     if any(target.iterdir()) and not ours(target):
         raise OutputError(
-            f"{target} holds something other than what edgedepth writes there, and it won't be replaced",
+            f"{target} holds something other than what edgedepth wrote, and it won't be replaced",
             remedy="choose an empty or new folder with --out, or delete this one",
         )
 
