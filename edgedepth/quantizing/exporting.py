@@ -17,6 +17,7 @@ from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, writ
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden
+from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundle_folder
@@ -33,6 +34,9 @@ from edgedepth.quantizing.speed import Speed, compare_speed
 from edgedepth.verify.selftest import run_self_test
 
 __all__ = ["export_int8_bundle"]
+
+_ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
+_NEEDS = {"onnx": _ONNX, "openvino": (*_ONNX, "openvino", "nncf")}
 
 
 def export_int8_bundle(
@@ -67,6 +71,7 @@ def export_int8_bundle(
         it has the whole search.
 
     Raises:
+        MissingExtraError: a toolchain isn't installed.
         CalibrationError: the set can't be used, or is for another pre-processing.
         OptionError, UnsupportedError: options that can't be met, or too little memory.
         QuantizationError: activations that aren't finite, a budget that nothing meets, or a golden frame that isn't
@@ -78,6 +83,8 @@ def export_int8_bundle(
     target = ALIASES.get(target, target)
     int8.check(target)
     check_export_options(options)
+    for module in _NEEDS[target]:
+        require(module, extra="int8", purpose="to export in INT8")
     calibration = open_calibration_set(int8.calib)
     calibration.require_preprocessing(entry.family)
     folder = Path(out) if out is not None else bundle_folder(entry.name, target, "int8")

@@ -15,7 +15,6 @@ from edgedepth.calibration.recording import Recording
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import Precision, StageSpec
-from edgedepth.exporters.to_onnx_stage import check_artefact
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.ort_session import OrtSession
 
@@ -104,6 +103,8 @@ class OnnxMaker:
 
     def make(self, stage: str, kept: Collection[str], out: Path) -> Path:
         """See Maker."""
+        from edgedepth.exporters.to_onnx_stage import check_artefact  # imports torch
+
         fp32 = self._stages[stage]
         path = out / f"{stage}.onnx"
         restored = [layer for block in fp32.blocks if block.name in kept for layer in block.layers]

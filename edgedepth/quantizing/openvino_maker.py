@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edgedepth.calibration.ranges import collect_ranges
 from edgedepth.calibration.recording import Recording
-from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import Precision
@@ -39,8 +38,6 @@ class OpenVinoMaker:
         folder: Path,
         about: Mapping[str, str],
     ) -> None:
-        for module in ("openvino", "nncf"):
-            require(module, extra="int8", purpose="to quantise for OpenVINO")
         self._stages = stages
         self._recording = recording
         self._weights_only = weights_only

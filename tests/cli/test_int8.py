@@ -108,6 +108,7 @@ class TestTheBundle:
         with pytest.raises(SelfTestError), EdgeDepth(path, device="cpu") as model:
             model.infer(np.zeros((64, 64, 3), np.uint8))
 
+    @pytest.mark.slow  # a whole export more; that the parts repeat byte by byte is tested in tests/unit/quantizing
     def test_a_second_export_has_the_same_scales(self, bundle: Path, calib: Path, cli: Cli, tmp_path: Path) -> None:
         done = cli(*MINI, "--calib", calib, "--out", tmp_path / "again", "--json")
         assert done.code == 0, done.err
