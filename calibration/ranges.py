@@ -164,7 +164,7 @@ class _Histograms:
             return {}
         with contextlib.redirect_stdout(io.StringIO()):
             found = self._collector.compute_collection_result()
-        return {name: (float(data.lowest), float(data.highest)) for name, data in found.items()}
+        return {name: (float(limits[0]), float(limits[1])) for name, limits in found.items()}
 
 
 class _ChannelPeaks:
