@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -92,13 +93,14 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
     np.savez(frame / f"{STAGE}-0000.npz", **_feeds())
     recording = Recording(work / "recording", [0])
     layers = find_layers(source, STAGE)
-    taken: dict[str, float] = {}
+    taken: dict[str, dict[str, float]] = {}
 
     def step(name: str, act: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = act()
-        taken[name] = round(time.perf_counter() - start, 1)
-        print(name, taken[name], "s", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # so far, of all steps
+        taken[name] = {"seconds": round(time.perf_counter() - start, 1), "peak_gb_so_far": round(peak / 1e9, 1)}
+        print(name, taken[name], flush=True)
         return result
 
     copy = _copied(source, work / "source")  # calibration writes beside the file, and a bundle is nobody's to write to
@@ -128,7 +130,7 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
         lambda: onnx_to_ir(copy, work / "openvino-bf16" / f"{STAGE}.xml", spec, precision="bf16", **common),
     )
     sizes = {name: _megabytes(work / name) for name in ("onnx", "openvino-int8", "openvino-bf16")}
-    return {"seconds": taken, "megabytes": sizes | {"onnx fp32": _megabytes(source.parent)}}
+    return {"steps": taken, "megabytes": sizes | {"onnx fp32": _megabytes(source.parent)}}
 
 
 def timed(args: argparse.Namespace) -> dict[str, Any]:
