@@ -21,7 +21,7 @@ from edgedepth.calibration.ranges import Range
 from edgedepth.core.errors import ExportFailedError
 from edgedepth.core.optional import require
 
-__all__ = ["activation_scales", "check_quantised", "quantize_stage", "restore_layers"]
+__all__ = ["activation_scales", "check_quantised", "keep_products_apart", "quantize_stage", "restore_layers"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _INFERRED = ("onnx.infer", "onnxruntime.quant")  # tells the quantizer that shapes are there: else it infers on disk
@@ -56,8 +56,28 @@ def quantize_stage(source: Path, out: Path, layers: Sequence[Layer], ranges: Map
     quantised = quantizer.model.model
     del quantised.metadata_props[:]
     quantised.producer_name, quantised.producer_version = "edgedepth", ""
+    keep_products_apart(quantised.graph, layers)
     save_model(quantised, out)
     check_quantised(out, layers)
+
+
+def keep_products_apart(graph: Any, layers: Sequence[Layer]) -> None:
+    """Give the biases of quantised linear layers the rank of what they are added to: (N,) becomes (1, 1, N).
+
+    onnxruntime merges a product and the bias behind it into a Gemm before it looks for quantised products, and has no
+    INT8 kernel for that: it would multiply in fp32 what it has dequantised. A bias of full rank it leaves alone. On the
+    mini's image encoder that is 0.98 ms for 5.2 (1.6 in fp32).
+    """
+    names = {name for layer in layers for name in layer.nodes}
+    products = {node.output[0] for node in graph.node if node.op_type == "MatMul" and node.name in names}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    biases: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type == "Add" and (product := products & set(node.input)):
+            biases |= {name: ranks[next(iter(product))] for name in set(node.input) - product}
+    for tensor in graph.initializer:
+        if tensor.name in biases and len(tensor.dims) == 1:
+            tensor.dims[:] = [1] * (biases[tensor.name] - 1) + [tensor.dims[0]]
 
 
 def restore_layers(quantised: Path, source: Path, out: Path, layers: Sequence[Layer]) -> None:

@@ -36,7 +36,8 @@ def int8_ir(
     fp32_weights: frozenset[str],
     about: Mapping[str, str],
 ) -> None:
-    """Write a stage whose given operators are INT8, and the rest as a bf16 bundle has it: weights in fp16.
+    """Write a stage whose given operators are INT8. The other weights stay fp32: OpenVINO doesn't compress them to fp16
+    in a graph that has quantised operators; it computes them in bf16 all the same where the processor has it.
 
     Args:
         source: the fp32 .onnx.
@@ -58,7 +59,7 @@ def int8_ir(
         rework = lambda model: _compress(model, stage.name, nodes)  # noqa: E731
     elif nodes:
         rework = lambda model: _quantise(model, stage, nodes, calls)  # noqa: E731
-    # "bf16" is how a kept operator is stored: fp16 weights, and its precise convolutions marked.
+    # As for bf16: the convolutions that stay precise are marked, and a stage without INT8 has its weights in fp16.
     onnx_to_ir(source, path, stage, precision="bf16", about=about, fp32_weights=fp32_weights, rework=rework)
 
 

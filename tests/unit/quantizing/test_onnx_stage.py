@@ -136,6 +136,21 @@ class TestGraph:
         # By hand the weights are exact: an INT8 weight is off by half a step of 1/127 of its channel's largest.
         assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
+    def test_onnxruntime_multiplies_in_int8(
+        self, source: Path, layers: tuple[Layer, ...], ranges: dict[str, Range], tmp_path: Path
+    ) -> None:
+        """And doesn't dequantise first, which would be slower than fp32."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 4
+        out = quantised(source, layers, ranges, tmp_path / "q")
+        onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
+        kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+        assert kinds.count("MatMulIntegerToFloat") == 2
+        assert "DequantizeLinear" not in kinds
+
     def test_the_same_ranges_give_the_same_bytes(
         self, source: Path, layers: tuple[Layer, ...], ranges: dict[str, Range], tmp_path: Path
     ) -> None:
