@@ -20,7 +20,7 @@ from edgedepth.core.errors import OptionError
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 
-__all__ = ["DEFAULT_ALPHA", "Pair", "check_alpha", "find_pairs", "smooth"]
+__all__ = ["DEFAULT_ALPHA", "Pair", "check_alpha", "find_pairs", "smooth", "smoothing_scale"]
 
 DEFAULT_ALPHA = 0.5
 """The paper's: half of the difficulty goes into the weights."""
