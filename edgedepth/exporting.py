@@ -48,6 +48,11 @@ def export_bundle(
         OutputError, BundleBusyError: the folder can't be written.
     """
     options = options or ExportOptions()
+    if options.precision == "int8":
+        raise UnsupportedError(
+            "INT8 is made and measured on a calibration set, which this function doesn't take",
+            remedy="edgedepth export --int8 --calib SET, or edgedepth.quantizing.exporting.export_int8_bundle",
+        )
     entry = model_entry(model)
     exporter = exporter_for(target)
     support = exporter.check(options)

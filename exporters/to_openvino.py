@@ -10,7 +10,7 @@ from edgedepth.core.environment import versions_of
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
-from edgedepth.core.spec import StageSpec
+from edgedepth.core.spec import ModelSpec, Precision, StageSpec
 from edgedepth.exporters.base import DEFAULT_OPSET, ExportOptions, Support
 from edgedepth.exporters.writing import Recipe, check_options, export_stages
 from edgedepth.models.loading import LoadedModel
@@ -18,7 +18,7 @@ from edgedepth.models.loading import LoadedModel
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["OpenVinoExporter"]
+__all__ = ["OpenVinoExporter", "about"]
 
 _TOOLCHAIN = ("torch", "onnx", "onnxscript", "onnx-ir", "openvino")
 
@@ -62,16 +62,8 @@ class OpenVinoExporter:
             require(module, extra=self.extras, purpose="to export to OpenVINO")
         from edgedepth.exporters.to_openvino_stage import export_stage
 
-        about = {
-            "model": source.spec.name,
-            "precision": options.precision,
-            "weights_sha256": source.spec.weights_sha256,
-            "trained": str(source.spec.trained).lower(),
-            "licence": source.spec.licence,
-        }
-
         def write_stage(module: nn.Module, stage: StageSpec, path: Path) -> None:
-            export_stage(module, stage, path, precision=options.precision, about=about)
+            export_stage(module, stage, path, precision=options.precision, about=about(source.spec, options.precision))
 
         recipe = Recipe(
             target=self.target,
@@ -81,3 +73,14 @@ class OpenVinoExporter:
             folded=True,
         )
         return export_stages(source, options, out, recipe, progress=progress)
+
+
+def about(spec: ModelSpec, precision: Precision) -> dict[str, str]:
+    """What an IR's rt_info says of its model."""
+    return {
+        "model": spec.name,
+        "precision": precision,
+        "weights_sha256": spec.weights_sha256,
+        "trained": str(spec.trained).lower(),
+        "licence": spec.licence,
+    }

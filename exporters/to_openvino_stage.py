@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ def onnx_to_ir(
     precision: Precision,
     about: Mapping[str, str],
     fp32_weights: frozenset[str],
+    rework: Callable[[Any], Any] | None = None,
 ) -> None:
     """Convert one ONNX file of float32; arguments and errors as export_stage.
 
@@ -72,9 +73,12 @@ def onnx_to_ir(
         precision: of the bundle.
         about: for rt_info.
         fp32_weights: names of the weights whose convolutions are computed in float32 at every precision.
+        rework: turns OpenVINO's model into another before it is written: quantises it.
     """
     try:
         model = _convert(source, half=precision != "fp32")
+        if rework is not None:
+            model = rework(model)
         precise = [op for op in model.get_ordered_ops() if _weight_of(op) in fp32_weights]
         _name_by_position(model)
         for key, value in {"stage": stage.name, **about}.items():

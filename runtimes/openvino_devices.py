@@ -14,7 +14,7 @@ __all__ = ["available_devices", "check_thread_option", "device_for", "in_words",
 
 _KINDS = ("GPU", "CPU", "NPU")  # what "auto" tries, best first; an NPU only by its name
 _DEVICE = re.compile(r"(cpu|gpu|npu)(?:[:.](\d+))?", re.IGNORECASE)
-_CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
+_CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
 
@@ -91,7 +91,7 @@ def inference_precision(core: Any, device: str, precision: Precision) -> str:
         precision = "fp32"
     capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if _CAPABILITIES.get(precision) not in capabilities:
-        able = [name for name, capability in _CAPABILITIES.items() if capability in capabilities]
+        able = [name for name in _HINTS if _CAPABILITIES[name] in capabilities]
         if device == "CPU" and "fp32" in able:
             able = ["fp32", "fp16"]
         name = core.get_property(device, "FULL_DEVICE_NAME")
@@ -100,7 +100,16 @@ def inference_precision(core: Any, device: str, precision: Precision) -> str:
             remedy="export for it: edgedepth export --target openvino "
             + (" or ".join(f"--{one}" for one in able) or "and use device='cpu'"),
         )
+    if precision == "int8":
+        # The file says what is INT8; the hint is for the rest, and for that a device's shortest floats are right.
+        return _rest_of_int8(device, capabilities)
     return _HINTS[precision]
+
+
+def _rest_of_int8(device: str, capabilities: Sequence[str]) -> str:
+    if device != "CPU" and "FP16" in capabilities:
+        return "f16"
+    return "bf16" if "BF16" in capabilities else "f32"
 
 
 def in_words(core: Any, compiled: Any) -> str:

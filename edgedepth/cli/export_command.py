@@ -5,6 +5,7 @@ edgedepth export --target onnx --fp16 --weights depth_pro.pt --out depth-pro-fp1
 edgedepth export --target openvino --bf16
 edgedepth export --target tensorrt --fp16
 edgedepth export --target coreml --compute-layout ane
+edgedepth export --target onnx --int8 --calib SET --budget absrel=0.01
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 from edgedepth.cli.arguments import add_engine_options, add_weights, engine_options
 from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
-from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
+from edgedepth.core.bundle import Bundle
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
 from edgedepth.exporters.coreml_options import DEPLOYMENT_TARGETS, CoreMlOptions
@@ -58,10 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="precision",
         action="store_const",
         const="int8",
-        help="coreml: weights of 8 bits, arithmetic as --fp16",
+        help="on a calibration set, see below; coreml: weights of 8 bits, arithmetic as --fp16",
     )
     add_weights(parser)
-    parser.add_argument("--calib", metavar="SET", help="calibration set for --int8; not built yet")
     parser.add_argument(
         "--layout",
         choices=("staged", "single"),
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_coreml_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
     add_engine_options(parser)
+    add_int8(parser)
 
 
 def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,11 +109,21 @@ def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and tell what was written."""
-    if args.calib and args.precision != "int8":
-        raise OptionError("--calib goes with --int8", remedy="leave --calib out")
-    if args.calib:
-        raise UnsupportedError("INT8 calibration is not built yet", remedy="use --fp16 or --fp32")
-    options = ExportOptions(
+    options = _options(args)
+    bundle = export_int8(args, options) if asks_for_int8(args) else _export(args, options)
+    if args.json:
+        print_json(bundle_facts(bundle))
+        return 0
+    print_bundle(bundle)
+    if bundle.manifest.target == "tensorrt":
+        note(proven_here(bundle))
+    else:
+        note(f"next: edgedepth verify {bundle.path} --images DIR")
+    return 0
+
+
+def _options(args: argparse.Namespace) -> ExportOptions:
+    return ExportOptions(
         precision=args.precision or PRECISIONS.get(ALIASES.get(args.target, args.target), ("fp32",))[0],
         layout=args.layout,
         tile_batch=args.tile_batch,
@@ -125,8 +137,11 @@ def run(args: argparse.Namespace) -> int:
             multifunction=args.multifunction,
         ),
     )
+
+
+def _export(args: argparse.Namespace, options: ExportOptions) -> Bundle:
     with progress_bar() as progress:
-        bundle = export_bundle(
+        return export_bundle(
             args.model,
             args.target,
             options=options,
@@ -135,12 +150,3 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             announce=note,
         )
-    if args.json:
-        print_json(bundle_facts(bundle))
-    else:
-        print_bundle(bundle)
-        if bundle.manifest.target == "tensorrt":
-            note(proven_here(bundle))
-            return 0
-        note(f"next: edgedepth verify {bundle.path} --images DIR")
-    return 0

@@ -65,6 +65,8 @@ def print_bundle(bundle: Bundle) -> None:
     }
     if manifest.parity is not None:
         facts["parity"] = ", ".join(f"{key} {value}" for key, value in manifest.parity.items())
+    if manifest.speed is not None:
+        facts["speed"] = ", ".join(f"{key} {value:g}" for key, value in manifest.speed.items())
     for name, value in facts.items():
         print(f"{name:8} {value}")
     artefacts = [manifest.artefacts[stage.name] for stage in model.stages]

@@ -31,6 +31,7 @@ The tree::
     └── CheckFailedError           a proof was asked for and came out negative: exit code 1
         ├── SelfTestError          a bundle's golden output isn't reproduced on this device
         ├── ExportFailedError      the exporter or its toolchain gave up
+        ├── QuantizationError      INT8 can't be had: activations that aren't finite, or a budget that nothing meets
         ├── StageError             a stage returned other names, shapes, dtypes or values than declared
         └── UnusableOutputError    the model's own output can't be metres (NaN, a focal length of nothing)
 """
@@ -59,6 +60,7 @@ __all__ = [
     "OutputError",
     "PackageError",
     "PhotoError",
+    "QuantizationError",
     "SampleError",
     "SelfTestError",
     "StageError",
@@ -213,6 +215,10 @@ class SelfTestError(CheckFailedError):
 
 class ExportFailedError(CheckFailedError):
     """The exporter or its toolchain gave up."""
+
+
+class QuantizationError(CheckFailedError):
+    """INT8 can't be had of this model: activations that aren't finite, or a budget that nothing meets."""
 
 
 class StageError(CheckFailedError):

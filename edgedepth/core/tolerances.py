@@ -53,6 +53,11 @@ class Tolerance:
 #   fp16    1.7e-4    8.3e-4    5e-3      1.7e-3          8.7e-4
 #   int8    1.2e-2    4.5e-2    6e-2      7.8e-2          8.4e-3     int8 weights, arithmetic in fp16; 2.8e-3 and
 #                                                                    less but for one picture, with much infinitely far
+# and in INT8 on the mini's trained weights and the three photographs, calibrated on six rendered scenes, so on other
+# pictures on purpose:
+#   int8    6.9e-3    2.3e-2    2.2e-1    3.5e-2          2.3e-2     ONNX Runtime, linear layers, smoothed
+#   int8    6.1e-3    2.3e-2    2.3e-1    4.7e-2          1.9e-2     OpenVINO by NNCF, linear layers, the rest in bf16
+#   int8    8.3e-3    3.6e-2    2.4e-1                               ONNX Runtime, the decoder's convolutions too
 # What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
 # full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
 # max_rel, which none does: no row may allow more than 5e-2 there.
@@ -87,11 +92,12 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "int8": Tolerance(
         abs_rel=2e-2,
         max_rel=5e-2,
-        fov_deg=4e-1,
+        fov_deg=5e-1,
         stage_max_rel=1e-1,
-        stage_mean_rel=1.5e-2,
-        reason="a weight of 8 bits is off by up to 0.4 % of its channel's largest: 1.2e-2 was measured on the trained "
-        "mini; the rest is room for other pictures and for devices that also add in fp16",
+        stage_mean_rel=5e-2,
+        reason="INT8 keeps 8 bits of a whole tensor's range: 8.3e-3 was measured on the trained mini; the rest is room "
+        "for other calibration sets, for wider and deeper encoders, and for processors that round elsewhere. What a "
+        "bundle loses is in its manifest, and a budget limits it",
     ),
 }
 

@@ -89,6 +89,12 @@ def test_threads_are_a_cpus() -> None:
         ("GPU", ("FP32", "FP16"), "fp16", "f16"),
         ("GPU", ("FP32", "FP16"), "fp32", "f32"),
         ("NPU", ("FP16", "INT8"), "fp16", "f16"),
+        # INT8 is in the file; the rest is computed in the shortest floats that are right there.
+        ("CPU", ("FP32", "INT8"), "int8", "f32"),
+        ("CPU", ("FP32", "BF16", "INT8"), "int8", "bf16"),
+        ("CPU", ("FP32", "FP16", "INT8"), "int8", "f32"),
+        ("GPU", ("FP32", "FP16", "INT8"), "int8", "f16"),
+        ("NPU", ("FP16", "INT8"), "int8", "f16"),
     ],
 )
 def test_arithmetic(device: str, capabilities: tuple[str, ...], precision: Precision, hint: str) -> None:
@@ -102,6 +108,7 @@ def test_arithmetic(device: str, capabilities: tuple[str, ...], precision: Preci
         ("GPU", ("FP32", "FP16"), "bf16", "--fp32 or --fp16"),
         ("NPU", ("FP16", "INT8"), "fp32", "--fp16"),
         ("NPU", ("FP16", "INT8"), "bf16", "--fp16"),
+        ("GPU", ("FP32", "FP16"), "int8", "--fp32 or --fp16"),
     ],
 )
 def test_a_precision_that_a_device_lacks_is_never_another(

@@ -1,0 +1,124 @@
+"""Mixtures of precisions as programs that can be run and measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.calibration.blocks import Block
+from edgedepth.calibration.budget import Figures
+from edgedepth.calibration.recording import Recording
+from edgedepth.core.bundle import Bundle
+from edgedepth.core.manifest import Manifest
+from edgedepth.core.session import Session
+from edgedepth.programs.canonical import CanonicalProgram
+from edgedepth.programs.stages import StagePool
+from edgedepth.quantizing.figures import measure_figures
+from edgedepth.quantizing.makers import Fp32Stage, Maker
+from edgedepth.quantizing.memo import MemoSession
+from edgedepth.quantizing.running import program_over, resident_for
+from edgedepth.quantizing.workspace import Workspace
+
+__all__ = ["Mixer"]
+
+
+class Mixer:
+    """Makes, runs and measures mixtures.
+
+    Args:
+        manifest: of the fp32 bundle.
+        stages: the fp32 stages.
+        maker: of the target's artefacts.
+        workspace: for artefacts and remembered answers.
+        calls: how often a frame runs each stage.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        stages: Mapping[str, Fp32Stage],
+        maker: Maker,
+        workspace: Workspace,
+        calls: Mapping[str, int],
+    ) -> None:
+        self.blocks: tuple[Block, ...] = tuple(block for stage in stages.values() for block in stage.blocks)
+        self._manifest = manifest
+        self._stages = stages
+        self._maker = maker
+        self._workspace = workspace
+        self._calls = calls
+        self._made: dict[str, tuple[frozenset[str], Path]] = {}
+
+    def artefact(self, stage: str, kept: Collection[str]) -> Path:
+        """A stage's artefact; the one of the mixture before is replaced."""
+        inside = self._inside(stage, kept)
+        made, path = self._made.get(stage, (None, Path()))
+        if made != inside:
+            path = self._maker.make(stage, inside, self._workspace.empty(f"mixture/{stage}"))
+            self._made[stage] = (inside, path)
+        return path
+
+    @contextmanager
+    def program(self, kept: Collection[str], *, remember: bool = False) -> Iterator[CanonicalProgram]:
+        """The program of a mixture.
+
+        Args:
+            kept: names of the blocks that stay in high precision.
+            remember: look up what stages gave before, where all or none of their blocks are kept.
+        """
+
+        def open_stage(stage: str) -> Session:
+            spec = self._stages[stage].spec
+            folder = self._memory(stage, kept) if remember else None
+            return MemoSession(spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder)
+
+        with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
+            yield program_over(self._manifest, pool)
+
+    @contextmanager
+    def other(self, bundle: Bundle) -> Iterator[CanonicalProgram]:
+        """The program of another bundle of this model and target.
+
+        Raises:
+            UnsupportedError: this processor doesn't compute in its precision.
+        """
+        manifest = bundle.manifest
+
+        def open_stage(stage: str) -> Session:
+            return self._maker.open(stage, bundle.file(manifest.artefacts[stage].path), manifest.precision)
+
+        with StagePool(open_stage, resident=resident_for(manifest)) as pool:
+            pool.session(next(iter(manifest.artefacts)))
+            yield program_over(manifest, pool)
+
+    def measure(
+        self,
+        kept: Collection[str],
+        frame: Callable[[int], npt.NDArray[np.uint8]],
+        answers: Recording,
+        frames: Sequence[int],
+    ) -> Figures:
+        """The figures of a mixture; arguments as measure_figures."""
+        with self.program(kept, remember=True) as program:
+            return measure_figures(program, frame, answers, frames)
+
+    def weigh(self, kept: Collection[str]) -> tuple[float, int]:
+        """The share of a frame's multiplications that is INT8, and the size of the weights in bytes."""
+        work = {block.name: block.macs * self._calls[block.stage] for block in self.blocks}
+        share = math.fsum(macs for name, macs in work.items() if name not in kept) / max(sum(work.values()), 1)
+        quantised = sum(block.weights for block in self.blocks if block.name not in kept)
+        return share, 4 * self._manifest.model.parameters - 3 * quantised
+
+    def _inside(self, stage: str, kept: Collection[str]) -> frozenset[str]:
+        return frozenset(block.name for block in self._stages[stage].blocks if block.name in kept)
+
+    def _memory(self, stage: str, kept: Collection[str]) -> Path | None:
+        inside, blocks = len(self._inside(stage, kept)), len(self._stages[stage].blocks)
+        if inside not in (0, blocks):
+            return None  # a mixture that won't come again: its answers would fill the disk
+        return self._workspace.folder / "memo" / f"{stage}-{'high' if inside == blocks else 'int8'}"

@@ -1,0 +1,99 @@
+"""What is asked of INT8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedepth.calibration.budget import Budget
+from edgedepth.calibration.ranges import METHODS, Method
+from edgedepth.calibration.smooth import check_alpha
+from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.exporters.base import ExportOptions
+
+__all__ = ["HELD_BACK", "TARGETS", "Int8Options", "check_export_options"]
+
+HELD_BACK = 0.25
+"""Share of a calibration set that measures and doesn't calibrate."""
+
+TARGETS = ("onnx", "openvino")
+"""What INT8 is built for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Options:
+    """How a bundle is quantised. An option that can't be had is refused, never changed.
+
+    Args:
+        calib: the calibration set's folder.
+        budget: what may be lost; None: measured, and whatever it is, it is.
+        method: how an activation's range is found, with target onnx: "minmax", "entropy" or "percentile".
+        smooth: SmoothQuant's alpha, 0 to 1: outliers move from activations into weights; None: they stay.
+        decoder: quantise the convolutions of the decoder and of the heads too, not only the linear layers.
+        weights_only: weights in INT8 and arithmetic as before, with target openvino: smaller, not faster.
+
+    Raises:
+        OptionError: an unknown method, or an alpha that is no share.
+    """
+
+    calib: Path
+    budget: Budget | None = None
+    method: Method = "minmax"
+    smooth: float | None = None
+    decoder: bool = False
+    weights_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if self.method not in METHODS:
+            raise OptionError(
+                f"there is no calibration method {self.method!r}; allowed are {', '.join(METHODS)}",
+                remedy="--int8-method minmax",
+            )
+        if self.smooth is not None:
+            check_alpha(self.smooth)
+
+    def check(self, target: str) -> None:
+        """Refuse what this target can't do.
+
+        Raises:
+            UnsupportedError: INT8 isn't built for it, or not with these options.
+        """
+        if target not in TARGETS:
+            raise UnsupportedError(
+                f"INT8 for {target} is not built yet; this version quantises for {', '.join(TARGETS)}",
+                remedy="use --target onnx --int8, which TensorRT takes too",
+            )
+        if self.weights_only and target != "openvino":
+            raise UnsupportedError(
+                f"weights alone in INT8 are for target openvino; {target} was asked for",
+                remedy="use --target openvino, or leave --int8-weights-only out",
+            )
+        if self.method != "minmax" and target == "openvino":
+            raise UnsupportedError(
+                f"method {self.method} is for target onnx: NNCF, which quantises for OpenVINO, chooses its own",
+                remedy="leave --int8-method out",
+            )
+        if self.weights_only and self.smooth is not None:
+            raise UnsupportedError(
+                "smoothing makes room for INT8 activations, and weights alone were asked for",
+                remedy="leave --smooth or --int8-weights-only out",
+            )
+
+
+def check_export_options(options: ExportOptions) -> None:
+    """Refuse the options of an export that INT8 has no answer to.
+
+    Raises:
+        UnsupportedError: one graph in all, or a batch that is left open.
+    """
+    if options.layout != "staged":
+        raise UnsupportedError(
+            f"INT8 with layout {options.layout} is not built: blocks are measured stage by stage",
+            remedy="leave --layout out",
+        )
+    if options.dynamic_batch:
+        raise UnsupportedError(
+            "INT8 with a dynamic batch is not built: what was measured at one batch says nothing of another",
+            remedy="leave --dynamic-batch out, and choose --tile-batch",
+        )
