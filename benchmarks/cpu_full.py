@@ -258,10 +258,14 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder of bundles and IR (default: a temporary one)")
     parser.add_argument("--out", type=Path, default=Path("cpu_full.json"))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--plot", type=Path, help="draw what --out holds already, and measure nothing")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         print(json.dumps(measure_here(args.only, args.work, args.repeats)))
+        return 0
+    if args.plot:
+        draw(json.loads(args.out.read_text(encoding="utf-8")), args.plot)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         work = args.work or Path(folder)
@@ -289,6 +293,28 @@ def write_report(path: Path, rounds: list[dict[str, dict[str, Any]]], flops: int
         "rounds": rounds,
     }
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Seconds a frame and peak memory, side by side, as SVG; the line is what the bf16 products alone would take."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "edgedepth"  # the same bytes for the same report
+    import matplotlib.pyplot as plt
+
+    names = list(report["summary"])[::-1]
+    colors = ["#1f77b4" if name.startswith("edgedepth") else "#b0b0b0" for name in names]
+    figure, panels = plt.subplots(1, 2, figsize=(10, 0.5 * len(names) + 1.4), sharey=True, layout="constrained")
+    for panel, key, unit in zip(panels, ("latency_s", "peak_rss_gb"), ("s a frame", "GB at the peak"), strict=True):
+        values = [report["summary"][name][key] for name in names]
+        panel.bar_label(panel.barh(names, values, color=colors), fmt="%.1f", padding=3)
+        panel.set_xlabel(unit)
+        panel.margins(x=0.15)
+    floor_s = report["flops_a_frame"] / statistics.median(round_["ceiling"]["bf16"] for round_ in report["rounds"])
+    panels[0].axvline(floor_s, color="black", linestyle=":", label=f"bf16 products alone: {floor_s:.1f} s")
+    panels[0].legend(loc="lower right")
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

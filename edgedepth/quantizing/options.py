@@ -62,7 +62,7 @@ class Int8Options:
         if target not in TARGETS:
             raise UnsupportedError(
                 f"INT8 for {target} is not built yet; this version quantises for {', '.join(TARGETS)}",
-                remedy="use --target onnx --int8, which TensorRT takes too",
+                remedy="use --target onnx --int8, and for TensorRT 'edgedepth build BUNDLE' then",
             )
         if self.weights_only and target != "openvino":
             raise UnsupportedError(
