@@ -18,7 +18,7 @@ from edgedepth.trt.cuda_api import CudaGpu
 if TYPE_CHECKING:
     import tensorrt as trt
 
-__all__ = ["TensorRtApi", "is_strongly_typed"]
+__all__ = ["LoadedEngine", "TensorRtApi", "is_strongly_typed"]
 
 _REPORT = "report it with this line and the versions that 'edgedepth doctor' lists"
 _LESS_MEMORY = (

@@ -146,8 +146,23 @@ def test_a_newer_schema_asks_for_a_newer_version_whatever_else_it_holds() -> Non
 # --- every field of it
 
 FREE = {"artefacts", "files", "toolchain", "parity"}  # objects whose names are free
-DEFAULTED = {"unit", "resize", "mean", "std", "device", "calibration", "parity"}
-NULLABLE = {"tile_batch", "tiling", "device", "calibration", "parity"}
+DEFAULTED = {
+    "unit",
+    "resize",
+    "mean",
+    "std",
+    "device",
+    "build",
+    "engines",
+    "workspace_mb",
+    "optimization_level",
+    "dla_core",
+    "on_gpu",
+    "calibration",
+    "parity",
+}
+NULLABLE = {"tile_batch", "tiling", "device", "calibration", "parity", "build"}
+NULLABLE |= {"workspace_mb", "optimization_level", "dla_core", "peak_rss_mb"}
 Place = tuple[str | int, ...]
 
 
