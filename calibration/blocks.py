@@ -18,7 +18,7 @@ from edgedepth.core.optional import require
 
 __all__ = ["Block", "Layer", "blocks_of", "find_layers", "load_graph"]
 
-_BLOCK = re.compile(r".*?\b(?:blocks|fusions|convs)\.\d+")
+_BLOCK = re.compile(r".*?\b(?:blocks|refine|expand)\.\d+")
 _WORDS = 2  # of a layer's name that make a block where it is in no numbered one: "upsampler.upsample0"
 
 

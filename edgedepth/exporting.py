@@ -9,6 +9,7 @@ from edgedepth.core.bundle import Bundle, check_bundle_target, is_bundle, peek_m
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.store import bundle_folder
+from edgedepth.core.targets import ALIASES
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.exporters.writing import check_family
 from edgedepth.models.loading import load_model
@@ -48,7 +49,7 @@ def export_bundle(
         OutputError, BundleBusyError: the folder can't be written.
     """
     options = options or ExportOptions()
-    if options.precision == "int8":
+    if options.precision == "int8" and ALIASES.get(target, target) != "coreml":  # whose int8 is of weights alone
         raise UnsupportedError(
             "INT8 is made and measured on a calibration set, which this function doesn't take",
             remedy="edgedepth export --int8 --calib SET, or edgedepth.quantizing.exporting.export_int8_bundle",

@@ -13,7 +13,6 @@ from edgedepth.core.spec import StageSpec
 from edgedepth.exporters.coreml_metadata import PackageMetadata
 from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.exporters.to_coreml_package import check_package, finish_package
-from edgedepth.exporters.to_coreml_stage import quietly
 
 __all__ = ["join_stages"]
 
@@ -32,6 +31,8 @@ def join_stages(
     Raises:
         ExportFailedError: coremltools gave up, or wrote something else.
     """
+    from edgedepth.exporters.to_coreml_stage import quietly  # imports torch
+
     utils = require("coremltools.models.utils", extra="export,coreml", purpose="to export to Core ML")
     stages = list(packages.values())
     try:

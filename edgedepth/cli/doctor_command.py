@@ -1,7 +1,7 @@
 """Tell what is installed, which devices there are, which targets can be exported and run here, and why not.
 
 edgedepth doctor
-edgedepth doctor --bundle BUNDLE    on a Mac: where Core ML would run each operation of it
+edgedepth doctor --bundle BUNDLE  # on a Mac: where Core ML would run each operation of it
 """
 
 from __future__ import annotations

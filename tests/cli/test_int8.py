@@ -129,7 +129,8 @@ class TestMistakes:
         [
             ((), "--calib"),
             (("--calib", "CALIB", "--budget", "absrel"), "--budget absrel=0.01"),
-            (("--calib", "CALIB", "--target", "coreml"), "not built yet"),
+            (("--calib", "CALIB", "--target", "tensorrt"), "not built yet"),
+            (("--calib", "CALIB", "--target", "coreml"), "no effect on coreml"),
             (("--calib", "CALIB", "--layout", "single"), "leave --layout out"),
             (("--calib", "CALIB", "--dynamic-batch"), "leave --dynamic-batch out"),
             (("--calib", "CALIB", "--smooth", "1.5"), "0 to 1"),

@@ -73,6 +73,8 @@ def test_the_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
     shipped = (ROOT / "edgedepth" / "models" / "shipped").rglob("*.*")
     expected |= {path.relative_to(ROOT).as_posix() for path in shipped}
     assert "edgedepth/models/shipped/depth_pro_mini/model.safetensors" in expected
+    vocabulary = (ROOT / "edgedepth" / "programs" / "clip_vocabulary").iterdir()
+    expected |= {path.relative_to(ROOT).as_posix() for path in vocabulary if path.is_file()}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
 
@@ -113,9 +115,11 @@ def test_every_module_imports_without_extras_but_those_that_are_torch(bare: Path
     assert done.returncode == 0, done.stderr
     torch_users = {name for name in allowed if name.split(".")[1] not in ("models", "training")}
     assert torch_users <= {
+        "edgedepth.exporters.to_coreml_stage",
         "edgedepth.exporters.to_onnx_stage",
         "edgedepth.runtimes.torch_session",
         "edgedepth.runtimes.torch_reference",
+        "edgedepth.runtimes.torch_reference_rsa",
     }
 
 

@@ -145,7 +145,7 @@ def test_a_newer_schema_asks_for_a_newer_version_whatever_else_it_holds() -> Non
 
 # --- every field of it
 
-FREE = {"artefacts", "files", "toolchain", "parity"}  # objects whose names are free
+FREE = {"artefacts", "files", "toolchain", "parity", "speed"}  # objects whose names are free
 DEFAULTED = {
     "unit",
     "resize",
@@ -160,8 +160,11 @@ DEFAULTED = {
     "on_gpu",
     "calibration",
     "parity",
+    "speed",
+    "width",
+    "relative",
 }
-NULLABLE = {"tile_batch", "tiling", "device", "calibration", "parity", "build"}
+NULLABLE = {"tile_batch", "tiling", "device", "calibration", "parity", "build", "speed", "width", "relative"}
 NULLABLE |= {"workspace_mb", "optimization_level", "dla_core", "peak_rss_mb"}
 Place = tuple[str | int, ...]
 

@@ -61,7 +61,7 @@ def test_what_is_refused(options: dict[str, Any], reason: str, tmp_path: Path, t
 def test_targets() -> None:
     assert exporter_for("onnx").target == "onnx"
     assert exporter_for("ov").target == "openvino"
-    with pytest.raises(UnsupportedError, match="not built yet"):
-        exporter_for("coreml")
+    assert exporter_for("trt").target == "tensorrt"
+    assert exporter_for("coreml").target == "coreml"
     with pytest.raises(OptionError, match="caffe"):
         exporter_for("caffe")

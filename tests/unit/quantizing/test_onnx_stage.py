@@ -62,9 +62,9 @@ class TestFinding:
         path = mini_bundle / "decoder" / "decoder.onnx"
         assert find_layers(path, "decoder") == ()
         found = {layer.name: layer for layer in find_layers(path, "decoder", convolutions=True)}
-        assert len(found["head.0"].nodes) == 2  # two strips in the mini
-        # (16, 32, 3, 3) on 256 x 256 pixels, and a strip carries a row of eight pixels to each side of its neighbour
-        assert found["head.0"].macs == 2 * 16 * 32 * 9 * (18 * 8) * 256
+        assert len(found["head.head.0"].nodes) == 2  # two strips in the mini
+        # (16, 32, 3, 3) on 256 x 256 pixels, and a strip carries two rows of pixels to each side of its neighbour
+        assert found["head.head.0"].macs == 2 * 16 * 32 * 9 * (16 * 8 + 2 * 2) * 256
 
     @pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "fov"])
     def test_every_linear_layer_of_the_model_is_found(self, mini_bundle: Path, stage: str) -> None:
