@@ -22,7 +22,10 @@ from edgedepth.runtimes.coreml_session import CoreMlBackend
 
 from .conftest import Cli
 
-pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="a Mac runs Core ML itself")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "darwin", reason="a Mac runs Core ML itself"),
+    pytest.mark.xdist_group("coreml-cli"),  # exports are made once
+]
 
 
 @pytest.fixture(scope="module")
