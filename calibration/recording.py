@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import OutputError
+from edgedepth.core.forwarding import ForwardingSession
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array, OpenStage, Session
-from edgedepth.core.spec import TensorSpec
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.frames import as_rgb
 
@@ -59,7 +59,7 @@ class Recording:
             return {name: archive[name] for name in archive.files}
 
 
-class RecordingSession:
+class RecordingSession(ForwardingSession):
     """A session that keeps what it is fed before it runs.
 
     Args:
@@ -68,32 +68,13 @@ class RecordingSession:
     """
 
     def __init__(self, session: Session, keep: Callable[[Mapping[str, npt.NDArray[Any]]], None]) -> None:
-        self._session = session
+        super().__init__(session)
         self._keep = keep
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The session's."""
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The session's."""
-        return self._session.outputs
-
-    @property
-    def device(self) -> str:
-        """The session's."""
-        return self._session.device
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Keep the feeds and run."""
         self._keep(feeds)
         return self._session.run(feeds, out)
-
-    def close(self) -> None:
-        """Close the session."""
-        self._session.close()
 
 
 def record(

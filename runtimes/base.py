@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from edgedepth.core.bundle import Bundle
-from edgedepth.core.errors import OptionError
+from edgedepth.core.errors import OptionError, StageError
+from edgedepth.core.manifest import Artefact
 from edgedepth.core.session import Session
 from edgedepth.core.targets import ALIASES
 
-__all__ = ["BACKENDS", "Availability", "Backend", "Performance", "SessionOptions", "backend_named", "refuse_options"]
+__all__ = [
+    "BACKENDS",
+    "Availability",
+    "Backend",
+    "Performance",
+    "SessionOptions",
+    "artefact_of",
+    "backend_named",
+    "refuse_options",
+]
 
 Performance = Literal["latency", "throughput"]
 
@@ -143,3 +153,18 @@ def backend_named(name: str) -> Backend:
     module, _, attribute = BACKENDS[name].partition(":")
     factory: Callable[[], Backend] = getattr(importlib.import_module(module), attribute)
     return factory()
+
+
+def artefact_of(bundle: Bundle, stage: str) -> Artefact:
+    """What a bundle holds for a stage.
+
+    Raises:
+        StageError: nothing.
+    """
+    artefacts = bundle.manifest.artefacts
+    if stage not in artefacts:
+        raise StageError(
+            f"{bundle.path} has no stage {stage!r}; it has {', '.join(artefacts)}",
+            remedy="edgedepth inspect lists a bundle's stages; --layout chooses them at export",
+        )
+    return artefacts[stage]

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import BundleTamperedError, EdgeDepthError, StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.mlpackage import package_of
 from edgedepth.core.optional import installed_version
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.core.targets import exists_on
-from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
+from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.coreml_devices import DEVICES, elsewhere
 
 __all__ = ["CoreMlBackend", "CoreMlSession", "OpenPredictor", "Predictor", "open_core_ml"]
@@ -102,13 +102,7 @@ class CoreMlBackend:
             DeviceError: this is no Mac; the line says what works here.
         """
         artefacts = bundle.manifest.artefacts
-        try:
-            artefact = artefacts[stage]
-        except KeyError:
-            raise StageError(
-                f"{bundle.path} has no stage {stage!r}; it has {', '.join(artefacts)}",
-                remedy="edgedepth inspect lists a bundle's stages",
-            ) from None
+        artefact = artefact_of(bundle, stage)
         # Stages that share a package are its functions, by their own names.
         shared = sum(other.path == artefact.path for other in artefacts.values()) > 1
         package = package_of(bundle.file(artefact.path))
@@ -168,9 +162,7 @@ class CoreMlSession:
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the stage once, as Session.run() says. Outputs are copied once, out of the predictor's own arrays."""
         if self._predictor is None:
-            raise StageError(
-                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
-            )
+            raise closed_stage(self._stage)
         results = output_buffers(self._stage, out, check_feeds(self._stage, feeds))
         arrays = {
             name: _as_picture(array) if name in self._pictures else np.require(array, requirements=("C", "A"))

@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import BundleError, BundleTamperedError, DeviceError, MissingExtraError, StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
-from edgedepth.core.store import cache_folder
-from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
+from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.mapped_files import forget_mapped_pages
 from edgedepth.runtimes.openvino_cache import compiled_cache
 from edgedepth.runtimes.openvino_devices import (
@@ -57,13 +56,7 @@ class OpenVinoBackend:
         Raises:
             UnsupportedError: the device doesn't compute in the bundle's precision.
         """
-        try:
-            artefact = bundle.manifest.artefacts[stage]
-        except KeyError:
-            raise StageError(
-                f"{bundle.path} has no stage {stage!r}; it has {', '.join(bundle.manifest.artefacts)}",
-                remedy="edgedepth inspect lists a bundle's stages; --layout chooses them at export",
-            ) from None
+        artefact = artefact_of(bundle, stage)
         path = bundle.file(artefact.path)
         return OpenVinoSession(path, artefact.stage, options, precision=bundle.manifest.precision, bundle=bundle.path)
 
@@ -125,9 +118,7 @@ class OpenVinoSession:
         """Run the stage once, as Session.run() says. Inputs are read and outputs written where they lie."""
         compiled = self._compiled
         if compiled is None:
-            raise StageError(
-                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
-            )
+            raise closed_stage(self._stage)
         if os.getpid() != self._process:
             raise StageError(
                 f"stage {self._stage.name} was opened before this process was forked; OpenVINO's threads stayed behind "
@@ -203,7 +194,7 @@ def _compile(path: Path, stage: StageSpec, options: SessionOptions, precision: P
                 remedy="update the device's driver, or use device='cpu'",
             ) from error
     # The device has copies of the weights in its own layout.
-    forget_mapped_pages([path.resolve().parent, (cache_folder() / "openvino").resolve()])
+    forget_mapped_pages([folder.resolve() for folder in (path.parent, cache) if folder is not None])
     return compiled
 
 

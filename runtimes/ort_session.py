@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
-from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
+from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 
 __all__ = ["OrtBackend", "OrtSession", "check_started", "providers_for"]
 
@@ -53,13 +53,7 @@ class OrtBackend:
 
     def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> OrtSession:
         """Open one stage of a bundle; errors as Backend.open() says."""
-        try:
-            artefact = bundle.manifest.artefacts[stage]
-        except KeyError:
-            raise StageError(
-                f"{bundle.path} has no stage {stage!r}; it has {', '.join(bundle.manifest.artefacts)}",
-                remedy="edgedepth inspect lists a bundle's stages; --layout chooses them at export",
-            ) from None
+        artefact = artefact_of(bundle, stage)
         return OrtSession(bundle.file(artefact.path), artefact.stage, options)
 
 
@@ -136,9 +130,7 @@ class OrtSession:
         """Run the stage once, as Session.run() says. Inputs are read and outputs written where they lie."""
         session = self._session
         if session is None:
-            raise StageError(
-                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
-            )
+            raise closed_stage(self._stage)
         sizes = check_feeds(self._stage, feeds)
         results = output_buffers(self._stage, out, sizes)
         # Kept until the run is over: the binding holds bare pointers.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
-from edgedepth.core.errors import DeviceError, EdgeDepthError, EngineError, OptionError, StageError
-from edgedepth.runtimes.base import Availability, SessionOptions, refuse_options
+from edgedepth.core.errors import DeviceError, EdgeDepthError, EngineError, OptionError
+from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.trt_session import TrtSession
 from edgedepth.trt import providers
 from edgedepth.trt.adapter import Gpu, GpuFacts, TensorRt
@@ -64,11 +64,7 @@ class TrtBackend:
             DeviceMemoryError: memory ran out.
         """
         refuse_options(options, "tensorrt", "threads", "streams", "performance")
-        if stage not in bundle.manifest.artefacts:
-            raise StageError(
-                f"{bundle.path} has no stage {stage!r}; it has {', '.join(bundle.manifest.artefacts)}",
-                remedy="edgedepth inspect lists a bundle's stages; --layout chooses them at export",
-            )
+        artefact_of(bundle, stage)
         index, facts = _device_for(options.device)
         provider, engine, path = self._find(bundle, stage, facts, options)
         plan = read_plan(path, engine, rebuild=_rebuild(bundle))

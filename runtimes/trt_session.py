@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import EngineError, StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.trt.adapter import Engine
@@ -70,9 +70,7 @@ class TrtSession:
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the stage once, as Session.run() says; device arrays are read and written where they lie."""
         if self._engine is None:
-            raise StageError(
-                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
-            )
+            raise closed_stage(self._stage)
         given: dict[str, Any] = {name: self._viewed(array) for name, array in feeds.items()}
         kinds = self.arrays.kinds
         sizes = check_feeds(self._stage, given, kinds)

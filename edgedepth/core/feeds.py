@@ -12,7 +12,7 @@ from edgedepth.core.errors import StageError
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
 
-__all__ = ["check_feeds", "output_buffers"]
+__all__ = ["check_feeds", "closed_stage", "output_buffers"]
 
 _REMEDY = "the stage's declared inputs and outputs are listed by: edgedepth inspect BUNDLE"
 
@@ -112,3 +112,8 @@ def _check_tensor(
     if not fits:
         known = f" where {', '.join(f'{name} is {size}' for name, size in sizes.items())}" if sizes else ""
         raise StageError(f"{where}: got shape {array.shape}, {expected}{known}", remedy=_REMEDY)
+
+
+def closed_stage(stage: StageSpec) -> StageError:
+    """What running a closed session ends in."""
+    return StageError(f"stage {stage.name} was closed and can't run", remedy="open the stage again before running it")

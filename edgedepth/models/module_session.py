@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedepth.core.errors import StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array, OpenStage
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.models.loading import LoadedModel
@@ -60,9 +60,7 @@ class ModuleSession:
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the stage once, as Session.run() says."""
         if self._module is None:
-            raise StageError(
-                f"stage {self._stage.name} was closed and can't run", remedy="open the stage again before running it"
-            )
+            raise closed_stage(self._stage)
         sizes = check_feeds(self._stage, feeds)
         results = output_buffers(self._stage, out, sizes)
         with torch.inference_mode():

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedepth.core.errors import StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array
 from edgedepth.core.spec import ModelSpec, StageSpec, TensorSpec
 
@@ -59,7 +58,7 @@ class FakeSession:
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """See core/session.py: Session.run."""
         if self.closed:
-            raise StageError(f"stage {self.stage.name} was closed and can't run", remedy="open the stage again")
+            raise closed_stage(self.stage)
         buffers = output_buffers(self.stage, out, check_feeds(self.stage, feeds))
         self.batches.append(len(feeds[self.inputs[0].name]))
         results: dict[str, Array] = {}

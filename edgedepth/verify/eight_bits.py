@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.core.forwarding import ForwardingSession
 from edgedepth.core.session import Array, Session
-from edgedepth.core.spec import TensorSpec
 
 __all__ = ["EightBitSession"]
 
 
-class EightBitSession:
+class EightBitSession(ForwardingSession):
     """Rounds some inputs to 8 bits before a session gets them; else it is that session.
 
     A picture input takes no more than 8 bits. What that costs belongs to the figures from end to end; a stage is
@@ -26,32 +26,13 @@ class EightBitSession:
     """
 
     def __init__(self, session: Session, pictures: frozenset[str]) -> None:
-        self._session = session
+        super().__init__(session)
         self._pictures = pictures
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The session's."""
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The session's."""
-        return self._session.outputs
-
-    @property
-    def device(self) -> str:
-        """The session's."""
-        return self._session.device
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the session on the rounded inputs."""
         rounded = {name: _rounded(array) if name in self._pictures else array for name, array in feeds.items()}
         return self._session.run(rounded, out)
-
-    def close(self) -> None:
-        """Close the session."""
-        self._session.close()
 
 
 def _rounded(tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
