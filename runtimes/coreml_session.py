@@ -136,7 +136,7 @@ class CoreMlSession:
         function: str | None = None,
         open_predictor: OpenPredictor = open_core_ml,
     ) -> None:
-        refuse_options(options, "coreml", "threads", "streams", "performance")
+        refuse_options(options, "coreml", "threads", "streams", "performance", "dla_core", "build_if_missing")
         self._stage = stage
         self._predictor: Predictor | None = open_predictor(package, stage, function, options)
         self._device = self._predictor.device

@@ -108,7 +108,10 @@ def test_pictures_are_handed_over_as_the_nearest_of_8_bits() -> None:
     assert session.pictures == {"image"}
 
 
-@pytest.mark.parametrize("options", [{"threads": 2}, {"streams": 2}, {"performance": "throughput"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": 2}, {"streams": 2}, {"performance": "throughput"}, {"dla_core": 0}, {"build_if_missing": True}],
+)
 def test_options_without_effect_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="no effect on the coreml backend"):
         session_on(Given(RIGHT), SessionOptions(**options))
