@@ -61,6 +61,7 @@ __all__ = [
     "PackageError",
     "PhotoError",
     "QuantizationError",
+    "RunError",
     "SampleError",
     "SelfTestError",
     "StageError",
@@ -161,6 +162,10 @@ class DeviceError(UserError):
 
 class DeviceMemoryError(DeviceError):
     """The device's memory is too small for what was asked of it."""
+
+
+class RunError(UserError):
+    """Measurements that can't be read, or can't be compared."""
 
 
 class TrainingError(UserError):

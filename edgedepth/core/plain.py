@@ -50,8 +50,10 @@ def from_plain(cls: type[T], data: object, *, where: str) -> T:
 
 def _value(hint: Any, data: Any, where: str) -> Any:
     origin = get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        value: Any = from_plain(hint, data, where=where)  # type: ignore[arg-type]
+    if hint is Any:  # JSON of another contract, carried along as it is
+        value: Any = data
+    elif dataclasses.is_dataclass(hint):
+        value = from_plain(hint, data, where=where)  # type: ignore[arg-type]
     elif origin in (Union, types.UnionType):
         value = _union(get_args(hint), data, where)
     elif origin is Literal:
