@@ -18,6 +18,7 @@ The tree::
     │   │   └── DownloadError      the network, or what came over it
     │   ├── DeviceError            a device or provider that was asked for and isn't there
     │   │   └── DeviceMemoryError  the device's memory is too small for what was asked of it
+    │   ├── RunError               measurements that can't be read, or can't be compared
     │   ├── TrainingError          a training run that can't start or go on
     │   ├── CalibrationError       frames that can't calibrate, or a calibration set that doesn't fit
     │   ├── OutputError            a path that can't be written, a disk that is full
