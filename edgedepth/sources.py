@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from edgedepth.choosing import choose_bundle, export_command, names_bundle
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.optional import require
-from edgedepth.core.session import OpenStage
+from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import Layout, ModelSpec, Precision
 from edgedepth.models.registry import DEFAULT_MODEL
 from edgedepth.runtimes.base import SessionOptions, backend_named
@@ -67,12 +68,20 @@ def open_source(
     bundle = choose_bundle(model, backend, precision)
     manifest = bundle.manifest
     runtime = backend_named(manifest.target)
+
+    def open_stage(stage: str) -> Session:
+        with ExitStack() as opened:
+            with bundle.held_still():
+                session = opened.enter_context(closing(runtime.open(bundle, stage, options)))
+            opened.pop_all()
+        return session
+
     return Source(
         spec=manifest.model,
         backend=manifest.target,
         layout=manifest.layout,
         tile_batch=manifest.tile_batch,
-        open_stage=lambda stage: runtime.open(bundle, stage, options),
+        open_stage=open_stage,
         bundle=bundle,
     )
 

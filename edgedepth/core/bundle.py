@@ -16,8 +16,8 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgedepth.core.errors import (
@@ -27,6 +27,7 @@ from edgedepth.core.errors import (
     BundleSchemaError,
     BundleTamperedError,
 )
+from edgedepth.core.file_stamps import FileStamp, stamp_of
 from edgedepth.core.folders import check_replaceable, replace_folder, set_aside
 from edgedepth.core.hashing import sha256_files
 from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_manifest
@@ -54,10 +55,17 @@ _EXPORT_AGAIN = "export it again: edgedepth export --help"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle: a folder whose manifest was understood."""
+    """An opened bundle: a folder whose manifest was understood.
+
+    Args:
+        path: the folder.
+        manifest: what it says of itself.
+        stamps: of its files, from before they were hashed; empty where they weren't looked at.
+    """
 
     path: Path
     manifest: Manifest
+    stamps: Mapping[str, FileStamp] = field(default_factory=dict, compare=False, repr=False)
 
     def file(self, relative: str) -> Path:
         """The path of one of the bundle's files."""
@@ -67,6 +75,29 @@ class Bundle:
     def size(self) -> int:
         """Bytes of all its files."""
         return sum(entry.size for entry in self.manifest.files.values())
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Make sure that what is read within the block is what the hashes are of: runtimes open files by name, later.
+
+        A file that was touched since (a backup's link, a chmod) is hashed again first.
+
+        Raises:
+            BundleTamperedError: a file has other content than the manifest says, or was written, replaced or removed
+                within the block.
+        """
+        with _explained(self.path):
+            before = {name: stamp_of(self.path / name) for name in self.manifest.files}
+            touched = [name for name, stamp in self.stamps.items() if before[name] != stamp]
+            _check_hashes(self.path, {name: self.manifest.files[name] for name in touched})
+        yield
+        with _explained(self.path):
+            changed = [name for name, stamp in before.items() if stamp_of(self.path / name) != stamp]
+        if changed:
+            raise BundleTamperedError(
+                f"{self.path / changed[0]} was changed while it was opened",
+                remedy=f"open the bundle again once nothing writes to it; or {_EXPORT_AGAIN}",
+            )
 
 
 def is_bundle(path: Path) -> bool:
@@ -118,9 +149,10 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
         _check_names(folder, manifest)
         _check_manifest(folder)
         _check_sizes(folder, manifest)
+        stamps = {name: stamp_of(folder / name) for name in manifest.files}
         if check_hashes:
-            _check_hashes(folder, manifest)
-    return Bundle(folder, manifest)
+            _check_hashes(folder, manifest.files)
+    return Bundle(folder, manifest, stamps)
 
 
 class BundleWriter:
@@ -271,9 +303,9 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
             raise BundleTamperedError(f"{path} has {size} bytes; the manifest says {entry.size}", remedy=_EXPORT_AGAIN)
 
 
-def _check_hashes(folder: Path, manifest: Manifest) -> None:
-    digests = sha256_files(folder / name for name in manifest.files)
-    for (name, entry), digest in zip(manifest.files.items(), digests, strict=True):
+def _check_hashes(folder: Path, files: Mapping[str, FileEntry]) -> None:
+    digests = sha256_files(folder / name for name in files)
+    for (name, entry), digest in zip(files.items(), digests, strict=True):
         if digest != entry.sha256:
             raise BundleTamperedError(
                 f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…",

@@ -471,3 +471,45 @@ def test_nasty_values_anywhere_in_the_manifest(bundle: Bundle) -> None:
         seal(bundle.path, json.dumps(document).encode())
         with contextlib.suppress(BundleError):
             open_bundle(bundle.path)
+
+
+class TestHeldStill:
+    """Between the hashes and a runtime's own reading of the files."""
+
+    def test_nothing_happened(self, bundle: Bundle) -> None:
+        with open_bundle(bundle.path).held_still():
+            pass
+
+    def test_a_file_replaced_before_it_is_read(self, bundle: Bundle) -> None:
+        opened = open_bundle(bundle.path)
+        other = bundle.path.parent / "other"
+        other.write_bytes(bytes((bundle.path / ARTEFACT).stat().st_size))
+        other.replace(bundle.path / ARTEFACT)
+        with pytest.raises(BundleTamperedError, match="SHA-256"), opened.held_still():
+            pytest.fail("it was opened")
+
+    def test_a_file_swapped_while_it_is_read_and_swapped_back(self, bundle: Bundle) -> None:
+        opened = open_bundle(bundle.path)
+        path = bundle.path / ARTEFACT
+        facts, content = path.stat(), path.read_bytes()
+
+        def while_it_is_read() -> None:
+            with opened.held_still():
+                path.write_bytes(bytes(len(content)))
+                path.write_bytes(content)
+                os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+        with pytest.raises(BundleTamperedError, match="while it was opened"):
+            while_it_is_read()
+
+    def test_what_only_touches_a_file_is_let_pass(self, bundle: Bundle) -> None:
+        opened = open_bundle(bundle.path)
+        (bundle.path / ARTEFACT).touch()
+        with opened.held_still():
+            pass
+
+    def test_a_file_removed(self, bundle: Bundle) -> None:
+        opened = open_bundle(bundle.path)
+        (bundle.path / ARTEFACT).unlink()
+        with pytest.raises(BundleError, match=ARTEFACT), opened.held_still():
+            pytest.fail("it was opened")
