@@ -9,6 +9,7 @@ from typing import get_args
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundles_folder, stored_bundles
 from edgedepth.core.targets import ALIASES, PRECISIONS, exists_on
@@ -44,18 +45,25 @@ def names_bundle(model: str | os.PathLike[str] | None) -> bool:
     return isinstance(model, os.PathLike) or os.sep in model or "/" in model or Path(model).exists()
 
 
-def choose_bundle(model: str | os.PathLike[str] | None, backend: str, precision: Precision | None) -> Bundle:
+def choose_bundle(
+    model: str | os.PathLike[str] | None,
+    backend: str,
+    precision: Precision | None,
+    trusted_key: str | None = None,
+) -> Bundle:
     """The bundle to run.
 
     Args:
         model: a bundle's folder, the name of a model, or None for any model.
         backend: "auto", or the one that shall run it.
         precision: None for any.
+        trusted_key: a minisign public key that must have signed it; None: EDGEDEPTH_TRUSTED_KEY's, if there is one.
 
     Returns:
         The bundle at that path; else the newest bundle of the store that fits, and the log says which.
 
     Raises:
+        SignatureError: it isn't signed with the trusted key.
         BundleNotFoundError: none fits; the remedy is the export command that makes one.
         BundleError: the one at that path can't be used.
         OptionError: an unknown name, or a bundle that isn't what backend and precision ask for.
@@ -69,18 +77,19 @@ def choose_bundle(model: str | os.PathLike[str] | None, backend: str, precision:
         raise OptionError(
             f"precision is {precision!r}; allowed are {', '.join(get_args(Precision))}", remedy="or leave it out"
         )
+    key = trusted_key_of_environment() if trusted_key is None else trusted_key
     if names_bundle(model):
-        return _at_path(Path(str(model)), target, precision)
+        return _at_path(Path(str(model)), target, precision, key)
     if model is not None and model not in MODELS:
         raise OptionError(
             f"{str(model)!r} is neither a bundle's folder nor a model; models are {', '.join(MODELS)}",
             remedy="edgedepth models lists them; edgedepth export writes bundles",
         )
-    return _newest(None if model is None else str(model), target, precision)
+    return _newest(None if model is None else str(model), target, precision, key)
 
 
-def _at_path(path: Path, target: str | None, precision: Precision | None) -> Bundle:
-    bundle = open_bundle(path)
+def _at_path(path: Path, target: str | None, precision: Precision | None, key: str | None) -> Bundle:
+    bundle = open_bundle(path, trusted_key=key)
     manifest = bundle.manifest
     for what, asked, got in (("target", target, manifest.target), ("precision", precision, manifest.precision)):
         if asked is not None and asked != got:
@@ -91,7 +100,7 @@ def _at_path(path: Path, target: str | None, precision: Precision | None) -> Bun
     return bundle
 
 
-def _newest(model: str | None, target: str | None, precision: Precision | None) -> Bundle:
+def _newest(model: str | None, target: str | None, precision: Precision | None, key: str | None) -> Bundle:
     targets = (target,) if target else tuple(name for name in BACKENDS if exists_on(name))
     for bundle in stored_bundles():
         manifest = bundle.manifest
@@ -103,7 +112,7 @@ def _newest(model: str | None, target: str | None, precision: Precision | None) 
         if fits:
             log.info("using the newest fitting bundle of the store: %s", bundle.path)
             _warn_of_demonstration(manifest.model.name, asked=model)
-            return open_bundle(bundle.path)
+            return open_bundle(bundle.path, trusted_key=key)
     wanted = " ".join(part for part in (target, precision, model) if part)
     raise BundleNotFoundError(
         f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}",

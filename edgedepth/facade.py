@@ -54,6 +54,8 @@ class EdgeDepth:
         build_if_missing: build the TensorRT engines that the bundle lacks for this device, and keep them in the
             artefact store: minutes on a Jetson, once. tensorrt only.
         dla_core: run on this deep learning accelerator of a Jetson, and on its GPU what it can't. tensorrt only.
+        trusted_key: a minisign public key, its file or its line: only a bundle that it signed is run. None: the one
+            that EDGEDEPTH_TRUSTED_KEY names, else signatures aren't looked at.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
@@ -76,6 +78,7 @@ class EdgeDepth:
         threads: int | None = None,
         build_if_missing: bool = False,
         dla_core: int | None = None,
+        trusted_key: str | os.PathLike[str] | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
         check_color(color)
@@ -85,7 +88,14 @@ class EdgeDepth:
             )
         self.color: Color = color
         options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
-        source = open_source(model, backend=backend, precision=precision, weights=weights, options=options)
+        source = open_source(
+            model,
+            backend=backend,
+            precision=precision,
+            weights=weights,
+            options=options,
+            trusted_key=None if trusted_key is None else os.fspath(trusted_key),
+        )
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
         self.backend = source.backend

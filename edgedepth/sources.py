@@ -52,6 +52,7 @@ def open_source(
     precision: Precision | None,
     weights: str | Path | None,
     options: SessionOptions,
+    trusted_key: str | None = None,
 ) -> Source:
     """Choose a bundle, or load the reference; nothing is opened on a device yet.
 
@@ -65,7 +66,7 @@ def open_source(
             "a bundle holds its weights; others can't be given to it",
             remedy="edgedepth export --weights PATH makes a bundle of them, backend='torch' runs the reference on them",
         )
-    bundle = choose_bundle(model, backend, precision)
+    bundle = choose_bundle(model, backend, precision, trusted_key)
     manifest = bundle.manifest
     runtime = backend_named(manifest.target)
 

@@ -2,7 +2,7 @@
 
 The manifest holds the SHA-256 of every other file; manifest.sha256 holds the manifest's (`sha256sum -c` reads it). So
 a flipped bit, a cut file or an edit by hand is found wherever it is. It is no signature: who can write the folder can
-write both.
+write both. manifest.json.minisig, where a bundle was signed, is one (core/signing.py).
 
 A bundle is exactly what its manifest says: plain files, each declared, and no links. A file that nobody declared is
 refused, since a runtime might pick it up and no hash covers it; only what file managers drop into every folder is let
@@ -31,6 +31,7 @@ from edgedepth.core.file_stamps import FileStamp, stamp_of
 from edgedepth.core.folders import check_replaceable, replace_folder, set_aside
 from edgedepth.core.hashing import sha256_files
 from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_manifest
+from edgedepth.core.signing import SIGNATURE, check_signature
 
 __all__ = [
     "MANIFEST",
@@ -39,6 +40,7 @@ __all__ = [
     "BundleWriter",
     "check_bundle_target",
     "is_bundle",
+    "manifest_bytes",
     "open_bundle",
     "peek_manifest",
     "write_bundle",
@@ -116,27 +118,35 @@ def peek_manifest(path: Path) -> Manifest:
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
         BundleError: a manifest that can't be read.
     """
+    return _parsed(path, manifest_bytes(path))
+
+
+def manifest_bytes(path: Path) -> bytes:
+    """The content of a bundle's manifest.json; errors as peek_manifest."""
     file = path / MANIFEST
     with _explained(path):
         _refuse_absent(path)
-        if (size := file.stat().st_size) > _MANIFEST_LIMIT:
-            raise BundleSchemaError(f"{file} has {size} bytes; no manifest has that many", remedy=_EXPORT_AGAIN)
-        try:
-            text = file.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BundleSchemaError(f"{file} is not UTF-8: {error}", remedy=_EXPORT_AGAIN) from error
-    return read_manifest(text, where=str(file))
+        with file.open("rb") as opened:
+            content = opened.read(_MANIFEST_LIMIT + 1)
+        if len(content) > _MANIFEST_LIMIT:
+            raise BundleSchemaError(
+                f"{file} has more than {_MANIFEST_LIMIT} bytes; no manifest has that many", remedy=_EXPORT_AGAIN
+            )
+    return content
 
 
-def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:
+def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, trusted_key: str | None = None) -> Bundle:
     """Open a bundle.
 
     Args:
         path: its folder.
         check_hashes: compare every file with its SHA-256 (about a second a gigabyte); names, sizes and the manifest's
             own SHA-256 are always compared.
+        trusted_key: a minisign public key, as a file or as its line that begins with RW: only a bundle that it signed
+            is opened. None: no signature is looked at.
 
     Raises:
+        SignatureError: not signed with the trusted key.
         BundleNotFoundError: no folder, or no manifest in it.
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
         BundlePathError: a file name that leads out of the folder, or a link in it.
@@ -144,10 +154,13 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
         BundleError: a file that can't be read.
     """
     folder = Path(path)
-    manifest = peek_manifest(folder)
+    content = manifest_bytes(folder)
+    if trusted_key is not None:
+        check_signature(folder, content, trusted_key)  # before anything in it is believed
+    manifest = _parsed(folder, content)
     with _explained(folder):
         _check_names(folder, manifest)
-        _check_manifest(folder)
+        _check_manifest(folder, content)
         _check_sizes(folder, manifest)
         stamps = {name: stamp_of(folder / name) for name in manifest.files}
         if check_hashes:
@@ -170,7 +183,7 @@ class BundleWriter:
 
     def file_entries(self) -> dict[str, FileEntry]:
         """SHA-256 and size of everything written so far, by path relative to the bundle."""
-        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST})
+        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST, SIGNATURE})
         paths = [self.folder / name for name in names]
         return {
             name: FileEntry(sha256=digest, size=path.stat().st_size)
@@ -223,6 +236,15 @@ def _is_replaceable(folder: Path) -> bool:
         return False
 
 
+def _parsed(folder: Path, content: bytes) -> Manifest:
+    file = folder / MANIFEST
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleSchemaError(f"{file} is not UTF-8: {error}", remedy=_EXPORT_AGAIN) from error
+    return read_manifest(text, where=str(file))
+
+
 def _refuse_absent(path: Path) -> None:
     problem = remedy = ""
     aside = set_aside(Path(os.path.realpath(path)))
@@ -257,7 +279,7 @@ def _list_files(folder: Path) -> set[str]:
 
 
 def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
-    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST}
+    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST, SIGNATURE}
     return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
 
 
@@ -284,8 +306,8 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_manifest(folder: Path) -> None:
-    expected = _digest_line((folder / MANIFEST).read_bytes())
+def _check_manifest(folder: Path, content: bytes) -> None:
+    expected = _digest_line(content)
     written = folder / MANIFEST_DIGEST
     if not written.is_file() or written.read_bytes() != expected:
         raise BundleTamperedError(

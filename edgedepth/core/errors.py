@@ -27,6 +27,7 @@ The tree::
     │       ├── BundleSchemaError      a manifest that is not understood, or is newer
     │       ├── BundleTamperedError    a file whose content is not what the manifest says
     │       ├── BundlePathError        a file name that leads out of the bundle
+    │       ├── SignatureError         a bundle that the trusted key didn't sign
     │       ├── EngineError            a TensorRT engine that is missing, foreign, stale or damaged
     │       └── BundleBusyError        another process is writing this folder
     └── CheckFailedError           a proof was asked for and came out negative: exit code 1
@@ -65,6 +66,7 @@ __all__ = [
     "RunError",
     "SampleError",
     "SelfTestError",
+    "SignatureError",
     "StageError",
     "TrainingError",
     "UnsupportedError",
@@ -199,6 +201,10 @@ class BundleTamperedError(BundleError):
 
 class BundlePathError(BundleError):
     """A file name that leads out of the bundle."""
+
+
+class SignatureError(BundleError):
+    """A bundle that the trusted key didn't sign, or that changed since."""
 
 
 class EngineError(BundleError):
