@@ -18,6 +18,7 @@ from typing import Any, Literal
 from edgedepth.core.errors import RunError
 from edgedepth.core.files import write_file
 from edgedepth.core.plain import from_plain, to_plain
+from edgedepth.core.reading import read_plain
 
 __all__ = [
     "PICTURE_PX",
@@ -36,6 +37,7 @@ __all__ = [
 RUN_FILE = "run.json"
 PICTURE_PX = 640
 FORMAT = 1
+_LIMIT = 256 << 20  # bytes: every sample of a day's benchmark
 
 Kind = Literal["verify", "bench", "matrix"]
 Status = Literal["passed", "failed", "skipped", "unproven"]
@@ -198,10 +200,10 @@ def read_run(folder: Path) -> Run:
     path = folder / RUN_FILE if folder.is_dir() else folder
     cure = "name a folder that edgedepth verify, bench or matrix wrote with --out"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_plain(path, limit=_LIMIT))
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror or error}", remedy=cure) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not a run: {error}", remedy=cure) from error
     if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
         raise RunError(

@@ -6,7 +6,6 @@ manifest.json.minisig. `minisign -Vm manifest.json -p fleet.pub` checks the same
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from edgedepth.core.errors import OptionError, OutputError, SignatureError
 from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
+from edgedepth.core.reading import check_plain
 
 __all__ = ["SIGNATURE", "TRUSTED_KEY_VARIABLE", "check_signature", "new_key", "sign", "trusted_key_of_environment"]
 
@@ -149,7 +149,6 @@ def _public_key(minisign: Any, key: str) -> Any:
 
 def _read(path: Path) -> bytes:
     """A small file's bytes: no more of a large one than shows that it is none, and of a pipe nothing."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a plain file")
+    check_plain(path)
     with path.open("rb") as file:
         return file.read(_LIMIT)

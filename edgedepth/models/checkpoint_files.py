@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edgedepth.core.errors import WeightsError
 from edgedepth.core.optional import require
+from edgedepth.core.reading import check_plain
 from edgedepth.models.torchscript_files import is_torchscript, open_torchscript
 
 __all__ = ["CheckpointFile", "open_checkpoint"]
@@ -45,8 +46,12 @@ class CheckpointFile:
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_checkpoint(path: Path) -> CheckpointFile:
+def open_checkpoint(path: Path, *, index: bool = True) -> CheckpointFile:
     """Open a checkpoint: a torch file, a safetensors file, an index of shards, or a folder that holds one.
+
+    Args:
+        path: of it.
+        index: whether it may be an index; a shard may not.
 
     Raises:
         WeightsError: nothing there, not a checkpoint, damaged, or a pickle that is more than tensors.
@@ -54,9 +59,9 @@ def open_checkpoint(path: Path) -> CheckpointFile:
     if path.is_dir():
         path = _entry(path)
     try:
+        size = check_plain(path).st_size
         with path.open("rb") as file:
             head = file.read(64)
-        size = path.stat().st_size
     except FileNotFoundError:
         raise WeightsError(f"there is no checkpoint at {path}", remedy="check the path of --weights") from None
     except OSError as error:
@@ -70,7 +75,7 @@ def open_checkpoint(path: Path) -> CheckpointFile:
         return _open_safetensors(path)
     if head[:1] == b"\x80":
         return _open_torch(path, mapped=False)
-    if head.lstrip()[:1] == b"{" and size <= _MAX_INDEX_BYTES:
+    if index and head.lstrip()[:1] == b"{" and size <= _MAX_INDEX_BYTES:
         return _open_index(path)
     raise _not_a_checkpoint(path, head)
 
@@ -163,7 +168,7 @@ def _open_index(path: Path) -> CheckpointFile:
             raise ValueError("a shard outside the index's folder")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not an index of shards ({error})", remedy=_FETCH_AGAIN) from error
-    shards = {name: open_checkpoint(path.parent / name) for name in sorted(names)}
+    shards = {name: open_checkpoint(path.parent / name, index=False) for name in sorted(names)}
     absent = [name for name, file in weight_map.items() if name not in shards[file].shapes]
     if absent:
         raise WeightsError(

@@ -6,8 +6,6 @@ vision transformers, for one: NVIDIA/TensorRT#4723).
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,11 +13,14 @@ import numpy as np
 
 from edgedepth.core.errors import BundleTamperedError, CheckFailedError, SelfTestError
 from edgedepth.core.manifest import PROBE, Golden
+from edgedepth.core.reading import read_arrays
 from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
 
 __all__ = ["differing_stage", "golden_frame", "run_self_test"]
+
+_LIMIT = 512 << 20  # bytes: a frame and a depth map of 8192 x 8192, and some values of each stage
 
 
 def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
@@ -68,8 +69,8 @@ def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) ->
         seen: values of the device's stages on the golden frame, by "stage.output" (programs/probes.py).
         max_rel: the largest error of a stage's output that is still right, over its largest value.
     """
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-        expected = {name.removeprefix(PROBE): archive[name] for name in archive.files if name.startswith(PROBE)}
+    arrays = _arrays(path)
+    expected = {name.removeprefix(PROBE): values for name, values in arrays.items() if name.startswith(PROBE)}
     for name, values in seen.items():  # in the order in which they ran
         if name not in expected or expected[name].shape != values.shape:
             continue
@@ -85,11 +86,23 @@ def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) ->
 
 
 def _read(path: Path) -> tuple[Array, Array]:
+    arrays = _arrays(path)
+    if missing := [name for name in ("frame_rgb", "depth") if name not in arrays]:
+        raise _not_golden(path, f"it has no {missing[0]}")
+    frame = arrays["frame_rgb"].astype(np.float32) / np.float32(255)
+    return frame, arrays["depth"].astype(np.float32)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            frame = archive["frame_rgb"].astype(np.float32) / 255
-            return frame, archive["depth"].astype(np.float32)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleTamperedError(
-            f"{path} is not a golden frame: {error}", remedy="export the bundle again: edgedepth export --help"
-        ) from error
+        return read_arrays(path, limit=_LIMIT)
+    except OSError as error:
+        raise _not_golden(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _not_golden(path, str(error)) from error
+
+
+def _not_golden(path: Path, why: str) -> BundleTamperedError:
+    return BundleTamperedError(
+        f"{path} is not a golden frame: {why}", remedy="export the bundle again: edgedepth export --help"
+    )

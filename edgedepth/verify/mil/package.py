@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import PackageError
+from edgedepth.core.reading import check_plain, read_plain
 from edgedepth.verify.mil.blob_file import BlobError, BlobFile
 from edgedepth.verify.mil.graph import Blob, Constant, Function, TensorType, Variable
 from edgedepth.verify.mil.program import MilProgram
@@ -24,6 +25,7 @@ __all__ = ["load_package"]
 
 _EXPORT_AGAIN = "export it again: edgedepth export --target coreml"
 _MODEL_PATH = "@model_path/"
+_LIMIT = 1 << 30  # bytes of a program: weights lie elsewhere
 
 
 def load_package(path: Path) -> MilProgram:
@@ -41,7 +43,7 @@ def load_package(path: Path) -> MilProgram:
     path = Path(path)
     model = _model_file(path)
     try:
-        spec = read_spec(model.read_bytes())
+        spec = read_spec(read_plain(model, limit=_LIMIT))
     except TooNewError as error:
         raise PackageError(
             f"{path.name} is of {error}; versions to {NEWEST_SPEC_VERSION} (iOS 26) are known",
@@ -71,12 +73,12 @@ def _model_file(path: Path) -> Path:
     """The spec that the package's manifest names as its root."""
     manifest = path / "Manifest.json"
     try:
-        items = json.loads(manifest.read_text(encoding="utf-8"))
+        items = json.loads(read_plain(manifest, limit=_LIMIT))
         inside = items["itemInfoEntries"][items["rootModelIdentifier"]]["path"]
         return _inside(path / "Data", inside)
     except FileNotFoundError as error:
         raise PackageError(f"{path} is not an .mlpackage: it has no Manifest.json", remedy=_EXPORT_AGAIN) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PackageError(f"{manifest} can't be used: {error!r}", remedy=_EXPORT_AGAIN) from error
 
 
@@ -100,7 +102,9 @@ class _Weights:
         """A constant's values."""
         try:
             if blob.file not in self._files:
-                self._files[blob.file] = BlobFile(_inside(self._folder, blob.file.removeprefix(_MODEL_PATH)))
+                path = _inside(self._folder, blob.file.removeprefix(_MODEL_PATH))
+                check_plain(path)
+                self._files[blob.file] = BlobFile(path)
             return self._files[blob.file].read(blob.offset, declared)
         except FileNotFoundError as error:
             problem = f"{self._package.name} has no weights: {error.filename} is missing"

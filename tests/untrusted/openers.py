@@ -1,0 +1,40 @@
+"""What reads each kind of file, as edgedepth's commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgedepth.core.bundle import open_bundle
+from edgedepth.core.runs import read_run
+from edgedepth.core.signing import check_signature
+from edgedepth.models.checkpoint_files import open_checkpoint
+from edgedepth.models.rsa_head import load_head
+from edgedepth.photos import read_photo
+from edgedepth.verify.mil import load_package
+from edgedepth.verify.selftest import golden_frame
+
+__all__ = ["OPENERS"]
+
+
+def _checkpoint(path: Path) -> None:
+    file = open_checkpoint(path)
+    for name in file.shapes:
+        file.read(name)
+
+
+def _signature(path: Path) -> None:
+    check_signature(path.parent, b"manifest", "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")
+
+
+OPENERS: dict[str, Callable[[Path], object]] = {
+    "bundle": open_bundle,
+    "golden": golden_frame,
+    "checkpoint": _checkpoint,
+    "head": load_head,
+    "picture": read_photo,
+    "package": load_package,
+    "run": read_run,
+    "signature": _signature,
+}
+"""By kind: takes the file, or the folder of a bundle or a package."""
