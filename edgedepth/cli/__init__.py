@@ -28,6 +28,7 @@ COMMANDS = (
     "models",
     "train",
     "calibrate",
+    "store",
     "sign",
     "doctor",
     "demo",

@@ -28,7 +28,7 @@ from edgedepth.core.errors import (
     BundleTamperedError,
 )
 from edgedepth.core.file_stamps import FileStamp, stamp_of
-from edgedepth.core.folders import check_replaceable, replace_folder, set_aside
+from edgedepth.core.folders import check_replaceable, remove_folder, replace_folder, set_aside
 from edgedepth.core.hashing import sha256_files
 from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_manifest
 from edgedepth.core.signing import SIGNATURE, check_signature
@@ -43,6 +43,7 @@ __all__ = [
     "manifest_bytes",
     "open_bundle",
     "peek_manifest",
+    "remove_bundle",
     "write_bundle",
 ]
 
@@ -226,6 +227,16 @@ def check_bundle_target(path: str | os.PathLike[str]) -> None:
         BundleBusyError, OutputError: as write_bundle.
     """
     check_replaceable(Path(path), ours=_is_replaceable)
+
+
+def remove_bundle(path: str | os.PathLike[str]) -> None:
+    """Delete a bundle. Who has its files open keeps them, where the system allows it.
+
+    Raises:
+        BundleBusyError: another process is writing it.
+        OutputError: no bundle, one with somebody's own files in it, or one that can't be deleted.
+    """
+    remove_folder(Path(path), ours=_is_replaceable)
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import IO
 
 from edgedepth.core.errors import BundleBusyError, OutputError
 
-__all__ = ["check_replaceable", "replace_folder", "set_aside"]
+__all__ = ["check_replaceable", "remove_folder", "replace_folder", "set_aside", "sweep"]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL = 1 << 20  # bytes: with less than this free, a write that failed without saying why failed for lack of space
@@ -73,6 +73,54 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
     target = _resolved(target)
     with _locked(target), _explained(target):
         _prepare(target, ours).rmdir()
+
+
+def remove_folder(target: Path, *, ours: Callable[[Path], bool]) -> None:
+    """Delete a folder as it was written: at once for whoever looks, however long the disk takes.
+
+    Args:
+        target: of it. A link is refused: what it points to lies elsewhere.
+        ours: whether it may be deleted.
+
+    Raises:
+        BundleBusyError: another process is writing it.
+        OutputError: it is not ours, isn't there, or can't be deleted.
+    """
+    if target.is_symlink() or not target.is_dir():
+        raise OutputError(f"there is no folder {target} to delete", remedy="edgedepth store list names what is there")
+    gone = _beside(target, "gone")
+    with _locked(target), _explained(target):
+        _refuse_foreign(target, ours)
+        shutil.rmtree(gone, ignore_errors=True)
+        target.rename(gone)
+        _flush(target.parent)
+        shutil.rmtree(gone)
+
+
+def sweep(folder: Path) -> int:
+    """Delete what killed writers left in a folder: half-written and half-deleted ones, never what is being written.
+
+    What was set aside while the new one was moved into place is put back.
+
+    Returns:
+        Bytes that came free.
+
+    Raises:
+        OutputError: something can't be deleted.
+    """
+    freed = 0
+    for left in sorted(folder.glob(".*")) if folder.is_dir() else ():
+        name, _, role = left.name[1:].rpartition(".")
+        if not name or role not in ("new", "old", "gone") or left.is_symlink() or not left.is_dir():
+            continue
+        target = folder / name
+        with contextlib.suppress(BundleBusyError), _locked(target), _explained(target):
+            if role == "old" and not target.exists():
+                left.rename(target)
+                continue
+            freed += sum(path.stat().st_size for path in left.rglob("*") if path.is_file() and not path.is_symlink())
+            shutil.rmtree(left)
+    return freed
 
 
 def _resolved(target: Path) -> Path:

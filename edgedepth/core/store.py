@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
 from edgedepth.core.errors import BundleError, OutputError
 
-__all__ = ["bundle_folder", "bundles_folder", "cache_folder", "home", "stored_bundles", "weights_folder"]
+__all__ = [
+    "bundle_folder",
+    "bundles_folder",
+    "cache_folder",
+    "folder_bytes",
+    "home",
+    "stored_bundles",
+    "surplus",
+    "weights_folder",
+]
 
 
 def home() -> Path:
@@ -70,3 +81,28 @@ def stored_bundles() -> list[Bundle]:
         except BundleError:
             continue
     return sorted(found, key=lambda bundle: bundle.manifest.created_utc, reverse=True)
+
+
+def surplus(bundles: Sequence[Bundle], *, max_bytes: int) -> list[Bundle]:
+    """What has to go for the rest to fit: the oldest.
+
+    Args:
+        bundles: newest first, as stored_bundles() gives them.
+        max_bytes: of all that stay.
+    """
+    total = 0
+    for number, bundle in enumerate(bundles):
+        total += bundle.size
+        if total > max_bytes:
+            return list(bundles[number:])
+    return []
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files in a folder, however deep. Links are not followed, nor files that vanish meanwhile counted."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(root, name).lstat().st_size
+    return total
