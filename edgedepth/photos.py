@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import warnings
@@ -20,7 +21,7 @@ from edgedepth.core.errors import PhotoError
 from edgedepth.core.optional import is_installed, require
 from edgedepth.exif import focal_from_exif
 
-__all__ = ["MAX_SIDE", "PHOTO_SUFFIXES", "Photo", "list_photos", "read_photo"]
+__all__ = ["MAX_SIDE", "PHOTO_SUFFIXES", "Photo", "decode_photo", "list_photos", "read_photo"]
 
 MAX_SIDE = 8192
 """Largest side of a picture in pixels; 8K is 7680 x 4320."""
@@ -101,8 +102,24 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         MissingExtraError: Pillow isn't installed.
     """
     path = Path(path)
+    with _open(path) as file:
+        return _decode(path, file)
+
+
+def decode_photo(content: bytes, *, name: str) -> Photo:
+    """A picture out of a file's bytes, as read_photo reads it; `name` is what messages and `path` call it.
+
+    Raises:
+        PhotoError, MissingExtraError: as read_photo.
+    """
+    if not content:
+        raise PhotoError(f"{name} is empty (0 bytes)", remedy="copy or download it again")
+    return _decode(Path(name), io.BytesIO(content))
+
+
+def _decode(path: Path, file: IO[bytes]) -> Photo:
     pil = require("PIL.Image", extra="cli", purpose="to read pictures")
-    with _open(path) as file, _strict_pillow():
+    with _strict_pillow():
         header = file.read(32)
         formats = _formats_for(path, header)
         file.seek(0)

@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "build",
     "infer",
+    "label",
     "verify",
     "eval",
     "inspect",

@@ -1,0 +1,83 @@
+"""Metric depth of many frames: folders, globs, videos and shards, on one machine or a Ray cluster, each frame once.
+
+    edgedepth label photos --bundle BUNDLE --out labels
+    edgedepth label 'drives/*/front/*.jpg' clip.mp4 shards/0001.tar --bundle BUNDLE --out labels --workers 2
+    edgedepth label photos --bundle BUNDLE --out labels --engine ray --address auto --workers 64
+
+Writes depth/HASH.png (16 bit, millimetres) by the content's SHA-256, labels.parquet (with pyarrow) and labels.jsonl
+with a row for each frame, and summary.json. Started again, it goes on where it ended. Bad frames are counted and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgedepth.cli.arguments import add_device
+from edgedepth.cli.console import note, print_json, print_table, progress_bar
+from edgedepth.core.plain import to_plain
+from edgedepth.labelling import LabelSummary, label
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "metric depth of a large set of frames, on one machine or many"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="folders, globs, pictures, videos, .tar and .parquet shards"
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="the bundle to run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where depth and index go")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="models that run at once (default: 1)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="(default: local)")
+    parser.add_argument("--address", help="of a Ray cluster: auto, or ray://HOST:10001 (default: one on this machine)")
+    parser.add_argument("--form", choices=("png16", "npz"), default="png16", help="npz: float32 metres, not rounded")
+    parser.add_argument("--focal-px", type=float, metavar="F", help="of every frame; wins over EXIF")
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label and tell."""
+    with progress_bar() as progress:
+        summary = label(
+            args.sources,
+            bundle=args.bundle,
+            out=args.out,
+            workers=args.workers,
+            engine=args.engine,
+            address=args.address,
+            form=args.form,
+            device=args.device,
+            focal_px=args.focal_px,
+            retry_failed=args.retry_failed,
+            progress=progress,
+        )
+    if args.json:
+        print_json(to_plain(summary))
+    else:
+        _print(summary, args.out)
+    return 0 if summary.labelled or not summary.frames else 1
+
+
+def _print(summary: LabelSummary, out: Path) -> None:
+    new = summary.frames - summary.already
+    rate = f", {new / summary.seconds:.2f} frames/s" if new else ""
+    print_table(
+        ("frames", "labelled", "duplicates", "failed", "done before", "seconds"),
+        [
+            (
+                str(summary.frames),
+                str(summary.labelled),
+                str(summary.duplicates),
+                str(summary.failed),
+                str(summary.already),
+                f"{summary.seconds:.1f}",
+            )
+        ],
+    )
+    for kind, told in summary.reasons.items():
+        note(f"{kind}: {told}")
+    print(f"labels in {out}{rate}")

@@ -1,0 +1,169 @@
+"""Labelling: each frame once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgedepth import EdgeDepth
+from edgedepth.core.errors import OptionError
+from edgedepth.labelling import label
+from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
+from edgedepth.photos import read_photo
+
+from .conftest import encoded
+
+EXIT = "EDGEDEPTH_TEST_EXIT"
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()[1:]]
+
+
+def by_name(out: Path) -> dict[str, dict[str, object]]:
+    return {Path(str(row["name"])).name: row for row in rows(out)}
+
+
+def test_every_frame_is_labelled_once_or_named(photos: Path, shard: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    summary = label([str(photos), str(shard)], bundle=bundle, out=out)
+    assert (summary.frames, summary.labelled, summary.duplicates, summary.failed, summary.already) == (7, 5, 1, 1, 0)
+    [(kind, told)] = summary.reasons.items()
+    assert kind == "PhotoError"
+    assert "broken.jpg" in told
+    found = by_name(out)
+    assert found["same as a.png"]["status"] == "duplicate"
+    assert found["same as a.png"]["file"] == found["a.png"]["file"]
+    assert len(list((out / "depth").rglob("*.png"))) == 5
+    with EdgeDepth(bundle, color="rgb") as model:
+        photo = read_photo(photos / "b.jpg")
+        expected = model.infer(photo.pixels_rgb, focal_px=photo.focal_px).depth
+    written = cv2.imread(str(out / str(found["b.jpg"]["file"])), cv2.IMREAD_UNCHANGED) / 1000
+    assert np.abs(written - np.minimum(expected, 65.535)).max() <= 5.1e-4  # half a millimetre, and float32
+    assert found["b.jpg"]["focal_px"] == pytest.approx(photo.focal_px)
+    assert str(found["a.png"]["focal_source"]).startswith("predicted")
+    assert json.loads((out / SUMMARY).read_text())["labelled"] == 5
+
+
+def test_the_index(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow (the extra label) writes the index")
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    table = parquet.read_table(tmp_path / "labels" / INDEX)
+    assert sorted(table.column("status").to_pylist()) == ["duplicate", "failed", "labelled", "labelled", "labelled"]
+    metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
+    assert metadata["model"] == "depth-pro-mini"
+    assert len(metadata["bundle_sha256"]) == 64
+
+
+def test_a_second_run_does_nothing_and_opens_nothing(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    before = rows(tmp_path / "labels")
+    (bundle / "golden.npz").unlink()  # it would not open
+    again = label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    assert (again.already, again.labelled, again.failed) == (5, 3, 1)
+    assert rows(tmp_path / "labels") == before
+
+
+def test_new_and_mended_frames_are_labelled_the_next_time(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    (photos / "new.png").write_bytes(encoded(11))
+    (photos / "broken.jpg").write_bytes(encoded(4, "JPEG"))
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    assert (summary.already, summary.labelled, summary.failed) == (4, 5, 0)
+
+
+def test_failed_ones_are_tried_again_when_asked(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "labels", retry_failed=True)
+    assert (summary.already, summary.failed) == (4, 1)
+
+
+def test_labels_of_different_settings_do_not_mix(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    before = rows(tmp_path / "labels")
+    with pytest.raises(OptionError, match="focal_px"):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels", focal_px=500)
+    assert rows(tmp_path / "labels") == before
+
+
+def test_npz_keeps_what_16_bits_cannot(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos / "a.png")], bundle=bundle, out=tmp_path / "labels", form="npz", focal_px=40)
+    [row] = rows(tmp_path / "labels")
+    with np.load(tmp_path / "labels" / str(row["file"])) as archive:
+        depth = archive["depth"]
+    with EdgeDepth(bundle, color="rgb") as model:
+        expected = model.infer(read_photo(photos / "a.png").pixels_rgb, focal_px=40).depth
+    assert np.array_equal(depth, expected)
+
+
+def test_a_video(video: Path, bundle: Path, tmp_path: Path) -> None:
+    summary = label([str(video)], bundle=bundle, out=tmp_path / "labels")
+    assert (summary.labelled, summary.failed) == (5, 0)
+
+
+@pytest.mark.parametrize(("options", "said"), [({"workers": 0}, "workers is 0"), ({"address": "auto"}, "Ray")])
+def test_options_that_are_none(
+    photos: Path, bundle: Path, tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels", **options)  # type: ignore[arg-type]
+
+
+def test_processes_label_the_same(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "one")
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "two", workers=2)
+    assert (summary.labelled, summary.duplicates, summary.failed) == (3, 1, 1)
+    files = [{path.name: path.read_bytes() for path in (tmp_path / run).rglob("*.png")} for run in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_a_model_that_cannot_be_opened_ends_the_run(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    (bundle / "golden.npz").unlink()
+    with pytest.raises(OptionError, match="is missing"):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels", workers=2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_a_killed_run_goes_on_where_it_was(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    for seed in range(20, 60):
+        (photos / f"{seed}.png").write_bytes(encoded(seed))
+    out = tmp_path / "labels"
+    words = ["label", str(photos), "--bundle", str(bundle), "--out", str(out)]
+    with subprocess.Popen([sys.executable, "-m", "edgedepth", *words], stderr=subprocess.DEVNULL) as process:
+        while not (out / JOURNAL).exists() or len((out / JOURNAL).read_bytes().splitlines()) < 5:
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    done = len(rows(out))
+    assert not (out / SUMMARY).exists()
+    summary = label([str(photos)], bundle=bundle, out=out)
+    assert (summary.frames, summary.labelled, summary.duplicates, summary.failed) == (45, 43, 1, 1)
+    assert summary.already >= done - 1
+    assert len({str(row["name"]) for row in rows(out)}) == len(rows(out)) == 45
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_a_killed_worker_costs_no_frame(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    for seed in range(20, 32):
+        (photos / f"{seed}.png").write_bytes(encoded(seed))
+    killed: list[int] = []
+
+    def kill_one(step: str, done: int, total: int) -> None:
+        if done == 4 and not killed:
+            workers = {str(row["worker"]).partition(":")[2] for row in rows(tmp_path / "labels")}
+            killed.append(int(sorted(workers - {""})[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "labels", workers=2, progress=kill_one)
+    assert killed
+    assert (summary.frames, summary.labelled, summary.failed) == (17, 15, 1)
+    assert len(rows(tmp_path / "labels")) == 17
