@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ def from_plain(cls: type[T], data: object, *, where: str) -> T:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: got {_kind(data)}, expected an object")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     names = {field.name for field in fields}
     if unknown := sorted(set(data) - names):
@@ -46,6 +47,12 @@ def from_plain(cls: type[T], data: object, *, where: str) -> T:
     if missing := [name for name in required if name not in data]:
         raise ValueError(f"{where}: field {missing[0]!r} is missing")
     return cls(**{name: _value(hints[name], data[name], f"{where}.{name}") for name in data})
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Resolved once: it takes longer than all the rest."""
+    return get_type_hints(cls)
 
 
 def _value(hint: Any, data: Any, where: str) -> Any:
