@@ -38,7 +38,7 @@ def from_plain(cls: type[T], data: object, *, where: str) -> T:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: got {_kind(data)}, expected an object")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     names = {field.name for field in fields}
     if unknown := sorted(set(data) - names):
