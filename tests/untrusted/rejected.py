@@ -299,6 +299,13 @@ SIGNATURES = (
 
 GOLDEN = (
     Case("no zip", "golden", content(b"golden"), errors.BundleTamperedError, "not a golden frame"),
+    Case(
+        "a zip of unreadable names",
+        "golden",
+        content(seeds.badly_named_zip()),
+        errors.BundleTamperedError,
+        "not a golden frame",
+    ),
     Case("no arrays", "golden", content(b"PK\x05\x06" + bytes(18)), errors.BundleTamperedError, "not a golden frame"),
     Case(
         "an array of 10 GB that isn't there",
@@ -385,6 +392,9 @@ CHECKPOINTS = (
         zipped_bomb,
         errors.WeightsError,
         "nothing in it was run",
+    ),
+    Case(
+        "a zip of unreadable names", "checkpoint", content(seeds.badly_named_zip()), errors.WeightsError, "torch file"
     ),
     Case("a zip of nothing", "checkpoint", content(b"PK\x03\x04" + bytes(60)), errors.WeightsError, "torch file"),
     Case(

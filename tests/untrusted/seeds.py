@@ -110,6 +110,14 @@ def torch_file(content: object = None, *, zipped: bool = True) -> bytes:
     return file.getvalue()
 
 
+def badly_named_zip() -> bytes:
+    """A zip file with a name that says it is UTF-8, and isn't: zipfile raises UnicodeDecodeError over it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("é", b"")
+    return content.getvalue().replace("é".encode(), b"\xff\xff")
+
+
 def head(text: int = 8) -> bytes:
     """An RSA head for text features of that width."""
     widths = {"scene_feat_net": (text, 4), "scale_net": (4, 1), "shift_net": (4, 1)}
