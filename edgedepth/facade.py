@@ -22,7 +22,7 @@ from edgedepth.programs.rsa import RsaProgram
 from edgedepth.programs.stages import Resident, StagePool
 from edgedepth.proof import is_proven, prove
 from edgedepth.result import DepthResult
-from edgedepth.runtimes.base import SessionOptions, backend_named
+from edgedepth.runtimes.base import SessionOptions
 from edgedepth.sources import Source, open_source
 from edgedepth.tuning import tuned_tile_batch
 
@@ -56,6 +56,8 @@ class EdgeDepth:
         dla_core: run on this deep learning accelerator of a Jetson, and on its GPU what it can't. tensorrt only.
         trusted_key: a minisign public key, its file or its line: only a bundle that it signed is run. None: the one
             that EDGEDEPTH_TRUSTED_KEY names, else signatures aren't looked at.
+        url: with backend="triton", the gRPC port of a server (Triton, OpenVINO Model Server) that holds the bundle's
+            stages: "host:8001".
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
@@ -79,6 +81,7 @@ class EdgeDepth:
         build_if_missing: bool = False,
         dla_core: int | None = None,
         trusted_key: str | os.PathLike[str] | None = None,
+        url: str | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
         check_color(color)
@@ -95,10 +98,12 @@ class EdgeDepth:
             weights=weights,
             options=options,
             trusted_key=None if trusted_key is None else os.fspath(trusted_key),
+            url=url,
         )
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
         self.backend = source.backend
+        self._runtime = source.runtime
         self.bundle: Bundle | None = source.bundle
         self._pool = StagePool(source.open_stage, resident=resident)
         try:
@@ -186,16 +191,17 @@ class EdgeDepth:
         self.close()
 
     def _prove(self, self_test: SelfTest, tile_batch: int, options: SessionOptions) -> None:
-        if self.bundle is None or self_test == "never":
+        bundle, backend = self.bundle, self._runtime
+        if bundle is None or backend is None or self_test == "never":
             return
-        bundle, backend = self.bundle, backend_named(self.backend)
         # Engines that are built on the device differ from build to build, and each has to prove itself.
         identity = getattr(backend, "identity", lambda *_: "")
 
         def runtime() -> str:
-            return f"{self._runtime()} {identity(bundle, options)}".rstrip()
+            return f"{self._runtime_words()} {identity(bundle, options)}".rstrip()
 
-        if self_test == "always" or not is_proven(bundle, runtime()):
+        # What a server holds may change between two frames; at least each start is proven.
+        if self_test == "always" or getattr(backend, "remote", False) or not is_proven(bundle, runtime()):
             prove(
                 bundle,
                 runtime,
@@ -211,12 +217,13 @@ class EdgeDepth:
         """_check_fit made sure that there are a bundle and tiles."""
         assert self.bundle is not None
         assert self.spec.tiling is not None
-        runtime = f"{self._runtime()}, threads {threads}"
+        runtime = f"{self._runtime_words()}, threads {threads}"
         return tuned_tile_batch(self.bundle, runtime, self._pool.session("patch_encoder"), self.spec.tiling)
 
-    def _runtime(self) -> str:
+    def _runtime_words(self) -> str:
         """What a finding about this bundle holds for."""
-        return f"{self.backend} {backend_named(self.backend).availability().version} {self.device}"
+        assert self._runtime is not None
+        return f"{self.backend} {self._runtime.availability().version} {self.device}"
 
 
 def _refuse_guidance(guidance: Guidance, name: str) -> None:

@@ -14,7 +14,8 @@ from edgedepth.core.optional import require
 from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import Layout, ModelSpec, Precision
 from edgedepth.models.registry import DEFAULT_MODEL
-from edgedepth.runtimes.base import SessionOptions, backend_named
+from edgedepth.runtimes.base import Backend, SessionOptions, backend_named
+from edgedepth.runtimes.kserve_session import KServeBackend
 
 __all__ = ["Source", "open_source"]
 
@@ -30,6 +31,7 @@ class Source:
         tile_batch: what the artefact was exported for; None: any.
         open_stage: opens a stage by name.
         bundle: None for the reference.
+        runtime: that opens the bundle's stages; None for the reference.
     """
 
     spec: ModelSpec
@@ -38,6 +40,7 @@ class Source:
     tile_batch: int | None
     open_stage: OpenStage
     bundle: Bundle | None
+    runtime: Backend | None = None
 
     @property
     def first_stage(self) -> str:
@@ -53,6 +56,7 @@ def open_source(
     weights: str | Path | None,
     options: SessionOptions,
     trusted_key: str | None = None,
+    url: str | None = None,
 ) -> Source:
     """Choose a bundle, or load the reference; nothing is opened on a device yet.
 
@@ -66,9 +70,15 @@ def open_source(
             "a bundle holds its weights; others can't be given to it",
             remedy="edgedepth export --weights PATH makes a bundle of them, backend='torch' runs the reference on them",
         )
-    bundle = choose_bundle(model, backend, precision, trusted_key)
+    served = backend == "triton"
+    if served != (url is not None):
+        raise OptionError(
+            "backend 'triton' and a server's url belong together",
+            remedy="EdgeDepth(BUNDLE, backend='triton', url='host:8001')",
+        )
+    bundle = choose_bundle(model, "auto" if served else backend, precision, trusted_key)
     manifest = bundle.manifest
-    runtime = backend_named(manifest.target)
+    runtime: Backend = KServeBackend(url) if url is not None else backend_named(manifest.target)
 
     def open_stage(stage: str) -> Session:
         with ExitStack() as opened:
@@ -79,11 +89,12 @@ def open_source(
 
     return Source(
         spec=manifest.model,
-        backend=manifest.target,
+        backend=runtime.name,
         layout=manifest.layout,
         tile_batch=manifest.tile_batch,
         open_stage=open_stage,
         bundle=bundle,
+        runtime=runtime,
     )
 
 

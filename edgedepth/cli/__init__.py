@@ -23,6 +23,7 @@ COMMANDS = (
     "build",
     "infer",
     "label",
+    "repository",
     "verify",
     "eval",
     "inspect",
