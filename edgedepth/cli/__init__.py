@@ -23,6 +23,7 @@ COMMANDS = (
     "build",
     "infer",
     "verify",
+    "debug",
     "eval",
     "inspect",
     "models",

@@ -72,7 +72,7 @@ class Tolerance:
 # What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
 # full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
 # max_rel, which none does: no row may allow more than 5e-2 there.
-# depth_scale is what must tell a focal length that is 2 % off from rounding: measured were 2.2e-4 at fp16 on the trained
+# depth_scale must tell a focal length that is 2 % off from rounding: measured were 2.2e-4 at fp16 on the trained
 # mini, and FOV errors of 2.4e-1 degrees at bf16 and int8, which are 0.5 %.
 # boundary_f1 is asked for by nobody: a picture with three edges loses a third of it when one ratio crosses a threshold.
 TOLERANCES: dict[Precision, Tolerance] = {

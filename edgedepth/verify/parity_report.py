@@ -185,7 +185,7 @@ def judge(
             _limit(found, f"stage {name} mean_rel", score.mean_rel, tolerance.stage_mean_rel)
             if score.frozen:
                 found.append(
-                    f"stage {name}: {', '.join(score.frozen)} is the same for every input: frozen when it was traced"
+                    f"stage {name} gives the same {', '.join(score.frozen)} for every input: frozen when it was traced"
                 )
     return ParityReport(
         images=len(pictures),
