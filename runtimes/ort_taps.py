@@ -95,13 +95,15 @@ class OnnxTaps:
                 readers.setdefault(name, node)
         block = "input"
         for node in self._model.graph.node:
-            block = self._block_of(node, readers) or block
+            layer = self._layer_of(node, readers)
+            block = block_named(layer) if layer else block
             yield GraphNode(
                 name=node.name,
                 op=node.op_type,
                 inputs=tuple(node.input),
                 outputs=tuple(node.output),
                 block=block,
+                layer=layer,
                 attributes={
                     entry.name: _word(getattr(entry, _ATTRIBUTES[entry.type]))
                     for entry in node.attribute
@@ -109,17 +111,20 @@ class OnnxTaps:
                 },
             )
 
-    def _block_of(self, node: Any, readers: Mapping[str, Any]) -> str | None:
+    def _layer_of(self, node: Any, readers: Mapping[str, Any]) -> str:
         """By a weight that kept its name; a product's weight lost it, and the bias behind the product has it."""
         names = [name for name in node.input if name in self._initializers]
         if node.op_type == "MatMul" and names and node.output[0] in readers:
             names += [name for name in readers[node.output[0]].input if name in self._initializers]
         named = [name for name in names if "." in name]
-        return block_named(named[0]) if named else None
+        return named[0].rpartition(".")[0] if named else ""
 
     def _sizes(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
         """Bytes of each tensor whose shape is known."""
-        graph = self._onnx.shape_inference.infer_shapes(self._model).graph
+        model = type(self._model)()
+        model.CopyFrom(self._model)
+        del model.graph.value_info[:]  # a quantizer leaves shapes behind that don't hold any more
+        graph = self._onnx.shape_inference.infer_shapes(model).graph
         batch = max((array.shape[0] for array in feeds.values()), default=1)
         sizes = {}
         for value in (*graph.value_info, *graph.output):

@@ -75,7 +75,10 @@ def _print(report: DebugReport) -> None:
         print_table(_COLUMNS, [_row(error, report) for error in report.blocks], title=f"\nblocks of {first.what}")
     if report.tensors:
         title = f"\ninside of {report.tensors[-1].node.block}"
-        print_table(_COLUMNS, [_row(error, report) for error in report.tensors], title=title)
+        names = [error.tensor for error in report.tensors]
+        first_bad = names.index(report.first_tensor.tensor) if report.first_tensor else len(names)
+        shown = report.tensors[: first_bad + _BEHIND]  # what comes after follows from it
+        print_table(_COLUMNS, [_row(error, report) for error in shown], title=title)
     print()
     for line in report.notes:
         print(f"note: {line}")
@@ -85,7 +88,8 @@ def _print(report: DebugReport) -> None:
     print(f"first wrong: {first.what}")
     if report.first_block is not None and report.first_tensor is not None:
         node = report.first_tensor.node
-        print(f"first block: {report.first_block}, at {report.first_tensor.tensor} ({node.op} {node.name})")
+        layer = f", layer {node.layer}" if node.layer else ""
+        print(f"first block: {report.first_block}, at {report.first_tensor.tensor} ({node.op} {node.name}{layer})")
     if report.cause is None:
         print("cause: nothing here points to one of the usual ones")
         return
@@ -93,6 +97,7 @@ def _print(report: DebugReport) -> None:
     print(f"  try: {report.cause.cure}")
 
 
+_BEHIND = 4
 _COLUMNS = ("block", "tensor", "op", "max rel", "mean rel", "reference reaches", "bundle reaches", "")
 
 

@@ -22,6 +22,7 @@ class GraphNode:
         inputs: names of what it reads, constants too.
         outputs: names of what it gives.
         block: that it stands in, "vit.blocks.7"; "input" before the first weight.
+        layer: whose weight or bias it reads, or adds next, "vit.blocks.7.attn.qkv"; empty where it has none.
         attributes: its words and numbers: a Resize's convention.
     """
 
@@ -30,6 +31,7 @@ class GraphNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     block: str
+    layer: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -108,6 +108,7 @@ def _inner(error: InnerError) -> dict[str, Any]:
         "node": error.node.name,
         "op": error.node.op,
         "block": error.node.block,
+        "layer": error.node.layer,
         "largest": error.largest,
         "found": error.found,
         "factor": error.factor,
