@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from edgedepth.calibration.stored_set import CalibrationSet
 from edgedepth.core.errors import FrameError, OptionError, PhotoError, SampleError
+from edgedepth.core.optional import require
 from edgedepth.datasets.base import DataSet
 from edgedepth.photos import list_photos, read_photo
 from edgedepth.programs.frames import as_rgb
@@ -71,7 +72,9 @@ def from_photos(paths: Sequence[str | os.PathLike[str]], limit: int | None = Non
     Raises:
         PhotoError: a path that doesn't exist, or a folder without a picture.
         OptionError: a limit below 1.
+        MissingExtraError: Pillow isn't installed: told now, and not once the models are loaded.
     """
+    require("PIL.Image", extra="cli", purpose="to read pictures")
     return [_PhotoSource(path) for path in _evenly(list_photos(paths), limit)]
 
 

@@ -19,14 +19,13 @@ def print_report(report: ParityReport) -> None:
     off = report.where == OFF_DEVICE
     label = f" ({OFF_DEVICE})" if off else ""
     tolerance, whole = report.tolerance, report.end_to_end
-    rows: list[tuple[str, ...]] = [("end to end", *row) for row in _end_to_end(report, whole)] if whole else []
-    for name, stage in report.stages.items():
-        rows.append((name, "max rel", f"{stage.max_rel:.2e}", f"≤ {tolerance.stage_max_rel:.0e}"))
-        rows.append((name, "mean rel", f"{stage.mean_rel:.2e}", f"≤ {tolerance.stage_mean_rel:.0e}"))
-        rows.append((name, "p50, p99 rel", f"{stage.p50_rel:.1e}, {stage.p99_rel:.1e}", ""))
-        rows.append((name, "1 - cosine", f"{1 - stage.cosine:.1e}{_not_finite(stage)}", ""))
-    rows = [(*row, report.where) if off else row for row in rows]
-    print_table(("what", "figure", "measured", "allowed", "where")[: 5 if off else 4], rows)
+    where = (report.where,) if off else ()
+    rows = [(*row, *where) for row in _end_to_end(report, whole)] if whole else []
+    print_table(("end to end", "measured", "allowed", *("where",) * off), rows)
+    if report.stages:
+        columns = (f"max rel ≤ {tolerance.stage_max_rel:.0e}", f"mean rel ≤ {tolerance.stage_mean_rel:.0e}")
+        head = ("stage", *columns, "p50 rel", "p99 rel", "1 - cosine", "NaN, infinite", *("where",) * off)
+        print_table(head, [(name, *_stage(stage), *where) for name, stage in report.stages.items()])
     if whole:
         pixel = whole.worst_pixel.worst
         print(f"worst picture: {whole.worst}{label}")
@@ -67,8 +66,15 @@ def _end_to_end(report: ParityReport, whole: EndToEnd) -> list[tuple[str, str, s
     ]
 
 
-def _not_finite(stage: StageParity) -> str:
-    return f", {stage.nan} NaN, {stage.inf} infinite" if stage.nan or stage.inf else ""
+def _stage(stage: StageParity) -> tuple[str, ...]:
+    return (
+        f"{stage.max_rel:.2e}",
+        f"{stage.mean_rel:.2e}",
+        f"{stage.p50_rel:.1e}",
+        f"{stage.p99_rel:.1e}",
+        f"{1 - stage.cosine:.1e}",
+        f"{stage.nan}, {stage.inf}" if stage.nan or stage.inf else "none",
+    )
 
 
 def _left_out(report: ParityReport) -> str:
