@@ -78,7 +78,7 @@ def test_figures_tell_where_and_of_what_kind(cli: Cli, bundle: Path, photos: Pat
     ("flag", "value", "said"),
     [
         ("--max-absrel", "0", "end to end abs_rel is"),
-        ("--max-fov-deg", "0", "end to end fov_deg is"),
+        ("--max-rel", "0", "end to end max_rel is"),
         ("--max-stage-rel", "0", "stage patch_encoder max_rel is"),
     ],
 )
