@@ -18,7 +18,7 @@ from edgedepth.verify.metrics import fit_linear
 
 __all__ = ["PictureParity", "WorstPixel", "compare_picture", "fit_depth", "is_one_colour"]
 
-_BOUNDARY_PIXELS = 4 << 20
+_PIXELS = 1 << 20  # that edges and least squares are taken of: a large picture's are spread evenly, and say the same
 _NARROW = 1 / 255  # a spread of colours up to which a picture shows nothing: one step of eight bits
 
 
@@ -82,15 +82,17 @@ def compare_picture(
         reference_fov_deg: likewise.
     """
     error = compare_depth(depth, reference)
-    scale, shift, correlation = fit_depth(depth, reference)
-    thin = math.isqrt(-(-depth.size // _BOUNDARY_PIXELS) - 1) + 1
+    thin = math.isqrt(-(-depth.size // _PIXELS) - 1) + 1
+    thin_depth, thin_reference = depth[::thin, ::thin], reference[::thin, ::thin]
+    usable = math.isfinite(error.abs_rel)
+    scale, shift, correlation = fit_depth(thin_depth, thin_reference) if usable else (math.nan,) * 3
     return PictureParity(
         name=name,
         abs_rel=error.abs_rel,
         delta1=error.delta1,
         max_rel=error.max_rel,
         fov_deg=_fov_error(fov_deg, reference_fov_deg),
-        boundary_f1=boundary_share(depth[::thin, ::thin], reference[::thin, ::thin]),
+        boundary_f1=boundary_share(thin_depth, thin_reference) if usable else 0.0,
         depth_scale=scale,
         inverse_shift=shift,
         correlation=correlation,
@@ -116,13 +118,17 @@ def fit_depth(depth: Array, reference: Array) -> tuple[float, float, float]:
 
 def is_one_colour(rgb: Array) -> bool:
     """Whether an (H, W, 3) picture in 0..1 shows nothing: no channel varies by more than a step of eight bits."""
-    return bool((np.ptp(rgb.reshape(-1, rgb.shape[-1]), axis=0) <= _NARROW).all())
+
+    def narrow(pixels: Array) -> bool:
+        return all(float(np.ptp(pixels[..., channel])) <= _NARROW for channel in range(pixels.shape[-1]))
+
+    return narrow(rgb[::8, ::8]) and narrow(rgb)  # few pixels tell of nearly every picture
 
 
 def _worst_pixel(depth: Array, reference: Array) -> WorstPixel:
-    inverse = 1 / reference.astype(np.float64)
+    inverse = 1 / reference
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.abs(1 / depth.astype(np.float64) - inverse) / np.maximum(inverse, inverse.mean())
+        error = np.abs(1 / depth - inverse) / np.maximum(inverse, inverse.mean(dtype=np.float64).astype(np.float32))
     error[~(np.isfinite(depth) & (depth > 0))] = np.inf
     row, column = np.unravel_index(int(error.argmax()), error.shape)
     return WorstPixel(

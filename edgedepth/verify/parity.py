@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from edgedepth.core.errors import CalibrationError, EdgeDepthError, OptionError, PhotoError, SampleError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array, OpenStage, Session
@@ -195,7 +197,9 @@ class _Tally:
             self.skipped.append(Skip(name=source.name, reason=error.problem))
             return None
         self.loaded += 1
-        self.different.add(hashlib.sha256(repr(picture.rgb.shape).encode() + picture.rgb.tobytes()).digest())
+        digest = hashlib.sha256(repr(picture.rgb.shape).encode())
+        digest.update(np.ascontiguousarray(picture.rgb).data)
+        self.different.add(digest.digest())
         if is_one_colour(picture.rgb):
             self.notes.append(f"{source.name} is of one colour: whatever looks at edges isn't tested by it")
         return picture
