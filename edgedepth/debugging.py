@@ -23,7 +23,14 @@ from edgedepth.core.tolerances import Tolerance, looser, tolerance_for
 from edgedepth.exporters.base import DEFAULT_OPSET
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.frames import Color
-from edgedepth.references import Candidate, Reference, bundle_reference, eager_reference, open_candidate
+from edgedepth.references import (
+    UNREACHABLE,
+    Candidate,
+    Reference,
+    bundle_reference,
+    eager_reference,
+    open_candidate,
+)
 from edgedepth.runtimes.ort_taps import OnnxTaps
 from edgedepth.verify.agreement import PictureParity, compare_picture
 from edgedepth.verify.blame import InnerError, block_ends, common_tensors, first_bad, inner_errors
@@ -78,13 +85,22 @@ def debug_bundle(
         candidate = open_candidate(opened, device, stack, announce)
         other: Bundle | None = None
         if against is None:
-            reference = eager_reference(candidate, weights, announce)
+            reference = _eager(candidate, weights, announce)
         else:
             other = against if isinstance(against, Bundle) else open_bundle(against)
             reference = bundle_reference(candidate, other, device, stack, announce)
             tolerance = looser(tolerance, tolerance_for(other.manifest.precision))
         look = _Look(candidate, reference, other, tolerance, announce)
         return look.at(sources, progress)
+
+
+def _eager(candidate: Candidate, weights: str | Path | None, announce: Announce) -> Reference:
+    try:
+        return eager_reference(candidate, weights, announce)
+    except UNREACHABLE as error:
+        raise type(error)(
+            error.problem, remedy=f"{error.remedy}; or --against BUNDLE, an fp32 ONNX bundle of the model"
+        ) from error
 
 
 def _source(frame: Any, number: int, color: Color) -> PictureSource:
@@ -120,7 +136,9 @@ class _Look:
             reference=self.reference.name,
             where=self.candidate.where,
             precision=self.candidate.bundle.manifest.precision,
-            chain=tuple(self._stage_link(name, scores[name]) for name in scores),
+            chain=tuple(
+                self._stage_link(name, score) for name, score in scores.items() if score.calls or score.failure
+            ),
             failures=report.failures,
             notes=(*([self.reference.note] if self.reference.note else []), *report.notes),
         )
