@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgedepth.calibrating import calibrate
     from edgedepth.core.bundle import Bundle, open_bundle
     from edgedepth.core.errors import EdgeDepthError
+    from edgedepth.debugging import debug_bundle
     from edgedepth.diagnosis import diagnose
     from edgedepth.evaluating import evaluate
     from edgedepth.exporting import export_bundle
@@ -29,6 +30,7 @@ __all__ = [
     "EdgeDepthError",
     "__version__",
     "calibrate",
+    "debug_bundle",
     "diagnose",
     "evaluate",
     "export_bundle",
@@ -45,6 +47,7 @@ _HOMES = {
     "EdgeDepth": "facade",
     "EdgeDepthError": "core.errors",
     "calibrate": "calibrating",
+    "debug_bundle": "debugging",
     "diagnose": "diagnosis",
     "evaluate": "evaluating",
     "export_bundle": "exporting",

@@ -129,3 +129,20 @@ def tiny() -> LoadedModel:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, entry.name, entry)
         return load_model(entry.name, "random:0")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny's fp32 ONNX bundle, exported once. Copy it before changing anything in it."""
+    from edgedepth.exporters.base import ExportOptions, exporter_for
+
+    return exporter_for("onnx").export(tiny, ExportOptions(), tmp_path_factory.mktemp("tiny") / "bundle").path
+
+
+@pytest.fixture
+def known_tiny(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """The tiny, and a registry that knows it: so that the reference of its bundles can be loaded."""
+    from edgedepth.models.registry import MODELS
+
+    monkeypatch.setitem(MODELS, tiny.entry.name, tiny.entry)
+    return tiny

@@ -25,6 +25,7 @@ COMMANDS = (
     "label",
     "repository",
     "verify",
+    "debug",
     "eval",
     "inspect",
     "models",

@@ -6,7 +6,7 @@ write both. manifest.json.minisig, where a bundle was signed, is one (core/signi
 
 A bundle is exactly what its manifest says: plain files, each declared, and no links. A file that nobody declared is
 refused, since a runtime might pick it up and no hash covers it; only what file managers drop into every folder is let
-pass.
+pass, and reports (core/reports.py), which are measured after a bundle was sealed and which nothing runs.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from edgedepth.core.signing import SIGNATURE, check_signature
 __all__ = [
     "MANIFEST",
     "MANIFEST_DIGEST",
+    "REPORT_FILES",
     "Bundle",
     "BundleWriter",
     "check_bundle_target",
@@ -49,7 +50,11 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+REPORT_FILES = {"parity": "reports/parity.json", "latency": "reports/latency.json"}
+"""What may lie in a bundle outside of its seal, by kind."""
 _MANIFEST_LIMIT = 16 << 20  # bytes: a manifest has some ten thousand
+# What lies in a bundle and is added to it after its manifest was written.
+_OUTSIDE_THE_MANIFEST = {MANIFEST, MANIFEST_DIGEST, SIGNATURE, *REPORT_FILES.values()}
 _DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 # One part of a declared path. ASCII, because file systems disagree about the rest; no leading dot, so no "..".
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -184,7 +189,7 @@ class BundleWriter:
 
     def file_entries(self) -> dict[str, FileEntry]:
         """SHA-256 and size of everything written so far, by path relative to the bundle."""
-        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST, SIGNATURE})
+        names = sorted(_list_files(self.folder) - _OUTSIDE_THE_MANIFEST)
         paths = [self.folder / name for name in names]
         return {
             name: FileEntry(sha256=digest, size=path.stat().st_size)
@@ -290,7 +295,7 @@ def _list_files(folder: Path) -> set[str]:
 
 
 def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
-    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST, SIGNATURE}
+    extra = present - set(manifest.files) - _OUTSIDE_THE_MANIFEST
     return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
 
 

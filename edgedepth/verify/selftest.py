@@ -18,7 +18,7 @@ from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
 
-__all__ = ["differing_stage", "golden_frame", "run_self_test"]
+__all__ = ["differing_stage", "golden_frame", "golden_outputs", "run_self_test"]
 
 _LIMIT = 512 << 20  # bytes: a frame and a depth map of 8192 x 8192, and some values of each stage
 
@@ -38,7 +38,7 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
         SelfTestError: the device computes something else.
         BundleTamperedError: the .npz isn't readable.
     """
-    frame, depth = _read(path)
+    frame, depth, _ = golden_outputs(path)
     refuse = "don't use this bundle on this device; edgedepth verify tells which stage differs"
     try:
         prediction = predictor.predict(frame)
@@ -56,7 +56,7 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
 
 def golden_frame(path: Path) -> Array:
     """The frame alone, (H, W, 3) float32 RGB in 0..1; errors as run_self_test."""
-    return _read(path)[0]
+    return golden_outputs(path)[0]
 
 
 def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) -> str:
@@ -85,12 +85,13 @@ def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) ->
     return ""
 
 
-def _read(path: Path) -> tuple[Array, Array]:
+def golden_outputs(path: Path) -> tuple[Array, Array, float]:
+    """The frame, (H, W, 3) float32 RGB in 0..1, with the reference's depth (H, W) in m and fov_deg; errors as above."""
     arrays = _arrays(path)
-    if missing := [name for name in ("frame_rgb", "depth") if name not in arrays]:
+    if missing := [name for name in ("frame_rgb", "depth", "fov_deg") if name not in arrays]:
         raise _not_golden(path, f"it has no {missing[0]}")
     frame = arrays["frame_rgb"].astype(np.float32) / np.float32(255)
-    return frame, arrays["depth"].astype(np.float32)
+    return frame, arrays["depth"].astype(np.float32), float(arrays["fov_deg"])
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -45,7 +45,8 @@ def test_inspect_shows_the_manifest(cli: Cli, mini_bundle: Path) -> None:
     assert stages == ["patch_encoder", "image_encoder", "decoder", "fov"]
     facts = cli("inspect", mini_bundle, "--json").json
     assert facts["manifest"] == json.loads((mini_bundle / "manifest.json").read_text())
-    assert facts["bytes"] == sum(p.stat().st_size for p in mini_bundle.rglob("*.*") if p.stem != "manifest")
+    sealed = [path for path in mini_bundle.rglob("*.*") if path.stem != "manifest" and path.parent.name != "reports"]
+    assert facts["bytes"] == sum(path.stat().st_size for path in sealed)
 
 
 def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photos: Path) -> None:
@@ -54,9 +55,9 @@ def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photo
     report = done.json
     assert report["passed"] is True
     assert report["images"] == 2
-    assert set(report["end_to_end"]) == {"abs_rel", "delta1", "max_rel", "fov_deg"}
+    assert set(report["end_to_end"]) >= {"abs_rel", "delta1", "max_rel", "fov_deg"}
     assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
-    assert all(set(stage) == {"max_rel", "mean_rel"} for stage in report["stages"].values())
+    assert all(set(stage) >= {"max_rel", "mean_rel"} for stage in report["stages"].values())
     assert report["end_to_end"]["delta1"] == 1.0
     assert "passed on 2 pictures" in cli("verify", mini_bundle, "--images", photos).out
 

@@ -81,7 +81,12 @@ def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def golden(side: int = 8) -> bytes:
     """A golden frame."""
     content = io.BytesIO()
-    np.savez(content, frame_rgb=np.zeros((side, side, 3), np.uint8), depth=np.ones((side, side), np.float32))
+    np.savez(
+        content,
+        frame_rgb=np.zeros((side, side, 3), np.uint8),
+        depth=np.ones((side, side), np.float32),
+        fov_deg=np.float32(60),
+    )
     return content.getvalue()
 
 
