@@ -23,6 +23,8 @@ COMMANDS = (
     "build",
     "infer",
     "verify",
+    "bench",
+    "matrix",
     "eval",
     "inspect",
     "models",
