@@ -8,18 +8,15 @@ two products inside attention, of activations with activations, are never found.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedepth.core.graph_node import block_named
 from edgedepth.core.optional import require
 
 __all__ = ["Block", "Layer", "blocks_of", "find_layers", "load_graph"]
-
-_BLOCK = re.compile(r".*?\b(?:blocks|refine|expand)\.\d+")
-_WORDS = 2  # of a layer's name that make a block where it is in no numbered one: "upsampler.upsample0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +111,7 @@ def blocks_of(layers: Sequence[Layer]) -> tuple[Block, ...]:
     """Layers by the block that they stand in, in the order of their first ones."""
     grouped: dict[tuple[str, str], list[Layer]] = {}
     for layer in layers:
-        match = _BLOCK.match(layer.name)
-        inside = match[0] if match else ".".join(layer.name.split(".")[:_WORDS])
-        grouped.setdefault((layer.stage, inside), []).append(layer)
+        grouped.setdefault((layer.stage, block_named(layer.name)), []).append(layer)
     return tuple(
         Block(name=f"{stage}/{inside}", stage=stage, layers=tuple(members))
         for (stage, inside), members in grouped.items()

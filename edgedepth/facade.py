@@ -20,7 +20,7 @@ from edgedepth.programs.guidance import Guidance, Kind, guidance_of
 from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.rsa import RsaProgram
 from edgedepth.programs.stages import Resident, StagePool
-from edgedepth.proof import is_proven, prove
+from edgedepth.proof import is_proven, prove, tell_parity
 from edgedepth.result import DepthResult
 from edgedepth.runtimes.base import SessionOptions, backend_named
 from edgedepth.sources import Source, open_source
@@ -97,6 +97,8 @@ class EdgeDepth:
             log.info("%s on %s, %s", self.spec.name, self.backend, self.device)
             if self.bundle is not None and not self.spec.trained:
                 log.warning("%s has UNTRAINED weights: its depth means nothing", self.spec.name)
+            if self.bundle is not None:
+                tell_parity(self.bundle)
             if tile_batch == "auto":
                 tile_batch = self._tuned_tile_batch(threads)
             batch = tile_batch if tile_batch is not None else source.tile_batch or DEFAULT_TILE_BATCH

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import EdgeDepthError, SelfTestError
 from edgedepth.core.remembered import recall, remember
+from edgedepth.core.reports import manifest_sha256, read_report
 from edgedepth.core.session import OpenStage
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.programs.opening import open_program, proof_of
@@ -17,11 +18,13 @@ from edgedepth.programs.stages import StagePool
 from edgedepth.verify.parity import Predictor
 from edgedepth.verify.selftest import differing_stage, golden_frame, run_self_test
 
-__all__ = ["is_proven", "prove"]
+__all__ = ["is_proven", "parity_line", "prove", "tell_parity"]
 
 log = logging.getLogger("edgedepth")
 
 _KIND = "proven"
+
+_told: set[str] = set()  # manifests that this process has warned of
 
 
 def is_proven(bundle: Bundle, runtime: str) -> bool:
@@ -69,6 +72,45 @@ def prove(
         raise SelfTestError(told, remedy=error.remedy) from error
     remember(_KIND, bundle, runtime(), {"abs_rel": abs_rel})
     return abs_rel
+
+
+def parity_line(bundle: Bundle) -> str:
+    """What is known of a bundle's parity with the reference, in a line."""
+    stored = read_report(bundle, "parity")
+    if stored is None:
+        return f"not measured yet: edgedepth verify {bundle.path} --images DIR"
+    report = stored.report
+    verdict = "passed" if report.get("passed") else "FAILED"
+    abs_rel = (report.get("end_to_end") or {}).get("abs_rel")
+    parts = [f"{verdict} on {report.get('images')} pictures"]
+    parts += [f"AbsRel {abs_rel:.2e}"] if isinstance(abs_rel, float) else []
+    overridden = (report.get("tolerance") or {}).get("overridden")
+    parts += [f"with limits set by hand: {', '.join(overridden)}"] if overridden else []
+    parts += [str(report.get("where")), stored.runtime, stored.created_utc]
+    return ", ".join(parts)
+
+
+def tell_parity(bundle: Bundle) -> None:
+    """Warn, once in a process, of a bundle whose parity with the reference failed or was never measured."""
+    manifest = manifest_sha256(bundle)
+    stored = read_report(bundle, "parity")
+    if manifest in _told or (stored is not None and stored.report.get("passed")):
+        return
+    if stored is None and bundle.manifest.parity is not None:  # INT8, measured when it was exported
+        return
+    _told.add(manifest)
+    if stored is None:
+        log.warning(
+            "nobody has compared %s with the reference yet: edgedepth verify %s --images DIR", bundle.path, bundle.path
+        )
+        return
+    failures = stored.report.get("failures") or ["no reason was given"]
+    log.warning(
+        "%s FAILED against the reference (%s): edgedepth debug %s tells where it starts",
+        bundle.path,
+        failures[0],
+        bundle.path,
+    )
 
 
 def _differing_stage(bundle: Bundle, open_stage: OpenStage, tile_batch: int) -> str:

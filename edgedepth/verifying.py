@@ -1,33 +1,36 @@
-"""verify_bundle: a bundle against the eager reference, on real pictures."""
+"""verify_bundle: a bundle against a reference, on pictures."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgedepth.core.bundle import Bundle, open_bundle
-from edgedepth.core.errors import WeightsMismatchError
-from edgedepth.core.optional import require
+from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.session import OpenStage, Session
-from edgedepth.core.spec import DEFAULT_TILE_BATCH
-from edgedepth.core.tolerances import tolerance_for
-from edgedepth.models.loading import LoadedModel, load_model
-from edgedepth.off_device import proving_backend
-from edgedepth.programs.frames import Color, as_rgb
-from edgedepth.programs.opening import open_program, proof_of
-from edgedepth.programs.stages import StagePool
-from edgedepth.runtimes.base import SessionOptions
-from edgedepth.verify.eight_bits import EightBitSession
-from edgedepth.verify.parity import OFF_DEVICE, ParityReport, Predictor, verify_parity
+from edgedepth.core.reports import save_report
+from edgedepth.core.tolerances import Tolerance, looser, overridden, tolerance_for
+from edgedepth.programs.frames import Color
+from edgedepth.programs.probes import Probes
+from edgedepth.references import (
+    UNREACHABLE,
+    Candidate,
+    Reference,
+    bundle_reference,
+    eager_reference,
+    open_candidate,
+)
+from edgedepth.verify.evaluation import EvalSettings
+from edgedepth.verify.parity import MIN_FRAMES, Compared, ParityReport, verify_parity
+from edgedepth.verify.parity_report import EAGER
+from edgedepth.verify.pictures import FramePicture, PictureSource
+from edgedepth.verify.stored import verify_stored
 
-__all__ = ["verify_bundle"]
-
-log = logging.getLogger("edgedepth")
+__all__ = ["keep_report", "verify_bundle"]
 
 
 def verify_bundle(
@@ -36,20 +39,35 @@ def verify_bundle(
     *,
     color: Color = "bgr",
     weights: str | Path | None = None,
+    against: str | os.PathLike[str] | Bundle | None = None,
     device: str = "auto",
+    limits: Mapping[str, float] | None = None,
+    settings: EvalSettings | None = None,
+    save: bool = False,
+    seen: Callable[[Compared], None] = lambda _: None,
     progress: Progress = silent,
     announce: Announce = unheard,
 ) -> ParityReport:
-    """Compare a bundle with the eager fp32 reference, stage by stage and end to end.
+    """Compare a bundle with the eager fp32 reference, or with another bundle, stage by stage and end to end.
+
+    Where the reference can't be loaded (no torch, no weights) and no weights were named, the bundle is compared with
+    the reference's outputs that it has stored, for its golden frame alone; `announce` and the report say so.
 
     A bundle of Core ML is computed by an evaluator where Core ML isn't; the report's `where` says so.
 
     Args:
         bundle: its folder.
-        frames: two or more real pictures, as infer() takes them.
+        frames: two or more real pictures, as infer() takes them, or sources (picture_sources.py), which are read one at
+            a time: from_photos, from_dataset, from_calibration.
         color: order of the frames' channels.
         weights: the checkpoint that the bundle was exported from; None: as export finds it.
+        against: another bundle of the model, which is compared with instead; needs no torch.
         device: where the bundle runs.
+        limits: instead of the table's, by name (tolerances.LIMITS).
+        settings: how pictures with a truth are scored; see picture_sources.settings_for.
+        save: keep the report in the bundle (reports/parity.json), if it is against the reference itself. A bundle that
+            can't be written is announced, and no error: its report is here all the same.
+        seen: told of each compared picture.
         progress: told of each step.
         announce: told what a person has to know.
 
@@ -58,70 +76,114 @@ def verify_bundle(
 
     Raises:
         WeightsMismatchError: the reference's weights are not the bundle's.
-        OptionError: fewer than two pictures.
+        OptionError: fewer than two different pictures, or a limit that is none.
+        UnsupportedError: the other bundle is of another model.
         FrameError, BundleError, DeviceError: as their names say.
     """
-    require("torch", extra="export", purpose="to compare with the reference")
-    from edgedepth.runtimes.torch_reference import EagerReference
-    from edgedepth.runtimes.torch_session import reference_stages
-
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    rgb = [as_rgb(frame, color) for frame in frames]
-    manifest = opened.manifest
-    options = SessionOptions(device=device)
-    backend, where = proving_backend(manifest.target)
-    if where == OFF_DEVICE:
-        announce(
-            f"{OFF_DEVICE}: this machine has no runtime of {manifest.target}, so the packages are evaluated: it proves "
-            "graph, weights, names, shapes and dtypes, and not that a device loads them, where it places them, or speed"
-        )
-        log.info("%s: %s", OFF_DEVICE, opened.path)
-    loaded = _reference(opened, weights, announce)
+    tolerance = tolerance_for(opened.manifest.precision)
+    other: Bundle | None = None
+    if against is not None:
+        _refuse_weights(weights)
+        other = against if isinstance(against, Bundle) else open_bundle(against)
+        tolerance = looser(tolerance, tolerance_for(other.manifest.precision))
+    tolerance = overridden(tolerance, limits or {})
+    sources = _sources(frames, color)
     with ExitStack() as stack:
-        # One set of the bundle's sessions, for the comparison by stages and for the one end to end.
-        sessions = stack.enter_context(StagePool(lambda stage: backend.open(opened, stage, options)))
+        candidate = open_candidate(opened, device, stack, announce)
+        reference = _reference(candidate, other, weights=weights, device=device, stack=stack, announce=announce)
+        if reference is None:
+            announce(f"the {len(sources)} pictures are not used: there is no reference to compare them with")
+            report = _verify_stored(candidate, tolerance)
+        else:
+            report = verify_parity(
+                sources,
+                reference=reference.program,
+                candidate=candidate.program,
+                open_program=candidate.open_program,
+                open_reference_stage=reference.open_stage,
+                open_candidate_stage=candidate.sessions.session,
+                stage_names=candidate.stage_names,
+                tolerance=tolerance,
+                settings=settings,
+                seen=seen,
+                progress=progress,
+            )
+            notes = (*([reference.note] if reference.note else []), *report.notes)
+            report = replace(report, reference=reference.name, notes=notes)
+        report = replace(report, where=candidate.where, overridden=tuple(sorted(limits or {})))
+        if save:
+            try:
+                keep_report(opened, report, runtime=candidate.runtime)
+            except OutputError as error:
+                announce(f"the report isn't kept in the bundle: {error.problem}")
+    return report
 
-        def program(open_stage: OpenStage) -> Predictor:
-            pool = stack.enter_context(StagePool(open_stage))
-            tile_batch = manifest.tile_batch or DEFAULT_TILE_BATCH
-            return proof_of(open_program(manifest.model, pool, layout=manifest.layout, tile_batch=tile_batch))
 
-        reference = reference_stages(loaded)
+def keep_report(bundle: Bundle, report: ParityReport, *, runtime: str) -> bool:
+    """Keep a report in its bundle.
 
-        def open_reference(stage: str) -> Session:
-            pictures: frozenset[str] = getattr(sessions.session(stage), "pictures", frozenset())
-            return EightBitSession(reference(stage), pictures) if pictures else reference(stage)
+    Only what was measured against the reference itself: against another bundle, or against the one stored frame that
+    every device runs anyway, it would take the place of a better one.
 
-        report = verify_parity(
-            rgb,
-            reference=EagerReference(loaded),
-            candidate=program(sessions.session),
-            open_program=program,
-            open_reference_stage=open_reference,
-            open_candidate_stage=sessions.session,
-            stage_names=[stage.name for stage in manifest.model.stages],
-            tolerance=tolerance_for(manifest.precision),
-            progress=progress,
+    Returns:
+        Whether it was kept.
+
+    Raises:
+        OutputError: the bundle's folder can't be written.
+    """
+    if report.reference != EAGER:
+        return False
+    save_report(bundle, "parity", report.to_dict(), runtime=runtime)
+    return True
+
+
+def _sources(frames: Sequence[object], color: Color) -> list[PictureSource]:
+    if len(frames) < MIN_FRAMES:
+        raise OptionError(
+            f"got {len(frames)} different pictures; parity needs {MIN_FRAMES} at least",
+            remedy="pass a folder with two or more photographs: --images DIR",
         )
-    return replace(report, where=where)
+    found: list[PictureSource] = []
+    for number, frame in enumerate(frames, 1):
+        source: Any = frame if hasattr(frame, "load") else FramePicture(f"picture {number}", frame, color)
+        found.append(source)
+    return found
 
 
-def _reference(bundle: Bundle, weights: str | Path | None, announce: Announce) -> LoadedModel:
-    """The reference, on the very weights that the bundle was made from."""
-    spec = bundle.manifest.model
-    if weights is None and spec.source.startswith("random:"):
-        weights = spec.source
-    if weights is None and spec.source.startswith("local "):
-        raise WeightsMismatchError(
-            f"{bundle.path} was made from a file of yours, {spec.source.removeprefix('local ')}, and the reference "
-            "needs it too",
-            remedy="name it: --weights PATH",
+def _refuse_weights(weights: str | Path | None) -> None:
+    if weights is not None:
+        raise OptionError(
+            f"weights {weights} are for the reference, and another bundle was named to compare with",
+            remedy="leave --weights or --against out",
         )
-    loaded = load_model(spec.name, weights=weights, announce=announce)
-    if loaded.spec.weights_sha256 != spec.weights_sha256:
-        raise WeightsMismatchError(
-            f"{bundle.path} was made from weights {spec.weights_sha256[:12]}… ({spec.source}); "
-            f"the reference has {loaded.spec.weights_sha256[:12]}… ({loaded.spec.source})",
-            remedy="pass the bundle's own checkpoint: --weights PATH",
+
+
+def _reference(
+    candidate: Candidate,
+    other: Bundle | None,
+    *,
+    weights: str | Path | None,
+    device: str,
+    stack: ExitStack,
+    announce: Announce,
+) -> Reference | None:
+    """What is compared with; None: only what the bundle has stored."""
+    if other is not None:
+        return bundle_reference(candidate, other, device, stack, announce)
+    try:
+        return eager_reference(candidate, weights, announce)
+    except UNREACHABLE as error:
+        if weights is not None:  # somebody counts on the reference
+            raise
+        announce(
+            f"the reference can't be loaded on this machine: {error.problem} ({error.remedy}). Compared are the "
+            "reference's outputs that the bundle has stored, for one drawn picture: that proves less"
         )
-    return loaded
+        return None
+
+
+def _verify_stored(candidate: Candidate, tolerance: Tolerance) -> ParityReport:
+    probes = Probes(candidate.sessions.session)
+    path = candidate.bundle.file(candidate.bundle.manifest.golden.path)
+    return verify_stored(candidate.open_program(probes.open), probes.seen, path, tolerance)

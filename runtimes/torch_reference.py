@@ -6,6 +6,7 @@ Nothing of the host program is used here, so a mistake in its tiling, resizing o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from edgedepth.models.loading import LoadedModel
 from edgedepth.models.relative import Rsa
 from edgedepth.runtimes.torch_reference_rsa import rsa_depth
 
-__all__ = ["EagerReference", "ReferenceDepth"]
+__all__ = ["INPUT_STAGES", "EagerReference", "ReferenceDepth"]
+
+INPUT_STAGES = ("image_encoder", "whole", "relative_depth")
+"""Stages that see the whole picture, as the reference prepared it: what EagerReference.input_of knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,3 +52,28 @@ class EagerReference:
         with torch.inference_mode():
             metric = module.infer(image)
         return ReferenceDepth(depth=metric.depth[0, 0].numpy(), fov_deg=float(metric.fov_deg[0]))
+
+    def input_of(self, stage: str, rgb: Array) -> Array:
+        """What the reference's own pre-processing makes of a frame, where a stage sees the whole of it.
+
+        Args:
+            stage: one of INPUT_STAGES that the model has.
+            rgb: as predict().
+
+        Returns:
+            (3, height, width) float32.
+        """
+        module: Any = self._model.module
+        watched = {"image_encoder": lambda: module.encoder.image_encoder, "relative_depth": lambda: module.relative}
+        found: list[torch.Tensor] = []
+
+        def look(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+            found.append(arguments[0].clone())
+
+        hook = watched.get(stage, lambda: module)().register_forward_pre_hook(look)
+        try:
+            self.predict(rgb)
+        finally:
+            hook.remove()
+        seen: Array = found[0][0].numpy()
+        return seen

@@ -12,10 +12,10 @@ from edgedepth.choosing import export_command, target_named
 from edgedepth.core.bundle import Bundle, peek_manifest
 from edgedepth.core.errors import BundleNotFoundError, OptionError
 from edgedepth.core.hashing import sha256_files
-from edgedepth.core.manifest import Manifest
 from edgedepth.core.runs import Entry
 from edgedepth.core.store import bundles_folder, stored_bundles
 from edgedepth.models.registry import DEFAULT_MODEL
+from edgedepth.verify_run import provenance_of
 
 __all__ = ["PEERS", "Contender", "bundle_entry", "choose_contenders"]
 
@@ -113,35 +113,18 @@ def choose_contenders(
     return _told_apart(contenders)
 
 
-def bundle_entry(name: str, path: Path, manifest: Manifest, size: int) -> Entry:
-    """What a run says of a bundle before anything is measured.
-
-    Args:
-        name: of the entry.
-        path: the bundle's folder.
-        manifest: of it.
-        size: bytes of its files.
-    """
-    provenance = {
-        "made": manifest.created_utc,
-        "weights": f"{manifest.model.source} (sha256 {manifest.model.weights_sha256[:12]}…)",
-        "licence": manifest.model.licence,
-        "layout": manifest.layout,
-        "toolchain": ", ".join(f"{tool} {version}" for tool, version in manifest.toolchain.items()),
-    }
-    if not manifest.model.trained:
-        provenance["trained"] = "UNTRAINED"
-    if manifest.calibration:
-        provenance["calibration"] = manifest.calibration
+def bundle_entry(name: str, bundle: Bundle) -> Entry:
+    """What a run says of a bundle before anything is measured."""
+    manifest = bundle.manifest
     return Entry(
         name=name,
         model=manifest.model.name,
         target=manifest.target,
         precision=manifest.precision,
         status="unproven",
-        bundle=str(path),
-        size_bytes=size,
-        provenance=provenance,
+        bundle=str(bundle.path),
+        size_bytes=bundle.size,
+        provenance=provenance_of(bundle),
     )
 
 

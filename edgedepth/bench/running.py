@@ -297,9 +297,8 @@ def _entry(lane: _Lane, ceiling: dict[str, Any], told: dict[str, str]) -> Entry:
         )
     else:
         path = Path(contender.bundle)
-        manifest = peek_manifest(path)
         entry = replace(
-            bundle_entry(contender.name, path, manifest, Bundle(path, manifest).size),
+            bundle_entry(contender.name, Bundle(path, peek_manifest(path))),
             reason=f"parity was not looked at: edgedepth verify {path}",
         )
     if lane.refused is not None:

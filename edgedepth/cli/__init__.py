@@ -23,6 +23,7 @@ COMMANDS = (
     "build",
     "infer",
     "verify",
+    "debug",
     "bench",
     "matrix",
     "eval",

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgedepth.cli.console import print_json, print_table
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.engine import EngineFacts
 from edgedepth.core.plain import to_plain
+from edgedepth.core.reports import ReportKind, StoredReport, read_report
 from edgedepth.core.spec import TensorSpec
+from edgedepth.proof import parity_line
 from edgedepth.report.swift import swift_constants
 
 __all__ = ["SUMMARY", "add_arguments", "bundle_facts", "print_bundle", "run"]
@@ -43,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
 
 def bundle_facts(bundle: Bundle) -> dict[str, Any]:
     """The manifest as JSON, with the bundle's place and size."""
-    return {"path": str(bundle.path), "bytes": bundle.size, "manifest": to_plain(bundle.manifest)}
+    reports = {kind: to_plain(read_report(bundle, kind)) for kind in get_args(ReportKind)}
+    manifest = to_plain(bundle.manifest)
+    return {"path": str(bundle.path), "bytes": bundle.size, "manifest": manifest, "reports": reports}
 
 
 def print_bundle(bundle: Bundle) -> None:
@@ -61,10 +65,12 @@ def print_bundle(bundle: Bundle) -> None:
         "licence": model.licence,
         "size": f"{bundle.size / 1e6:,.1f} MB in {len(manifest.files)} files, all as the manifest says",
         "made": f"{manifest.created_utc} with " + ", ".join(f"{k} {v}" for k, v in manifest.toolchain.items()),
-        "parity": "not recorded in the bundle; edgedepth verify measures it",
+        "parity": parity_line(bundle),
     }
+    if (latency := read_report(bundle, "latency")) is not None:
+        facts["latency"] = _latency_line(latency)
     if manifest.parity is not None:
-        facts["parity"] = ", ".join(f"{key} {value}" for key, value in manifest.parity.items())
+        facts["INT8"] = ", ".join(f"{key} {value}" for key, value in manifest.parity.items())
     if manifest.speed is not None:
         facts["speed"] = ", ".join(f"{key} {value:g}" for key, value in manifest.speed.items())
     for name, value in facts.items():
@@ -79,6 +85,13 @@ def print_bundle(bundle: Bundle) -> None:
         print_table(
             ("engine of", "built by", "for", "size MB", "build s", "peak MB"), [_engine(e) for e in manifest.engines]
         )
+
+
+def _latency_line(stored: StoredReport) -> str:
+    frame = stored.report.get("frame") or {}
+    p50, p90 = frame.get("p50_ms"), frame.get("p90_ms")
+    figures = f"p50 {p50:.1f} ms, p90 {p90:.1f} ms a frame" if p50 and p90 else "measured"
+    return f"{figures}, {stored.runtime}, {stored.created_utc}"
 
 
 def _engine(engine: EngineFacts) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ write both.
 
 A bundle is exactly what its manifest says: plain files, each declared, and no links. A file that nobody declared is
 refused, since a runtime might pick it up and no hash covers it; only what file managers drop into every folder is let
-pass.
+pass, and reports (core/reports.py), which are measured after a bundle was sealed and which nothing runs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_m
 __all__ = [
     "MANIFEST",
     "MANIFEST_DIGEST",
+    "REPORT_FILES",
     "Bundle",
     "BundleWriter",
     "check_bundle_target",
@@ -45,6 +46,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+REPORT_FILES = {"parity": "reports/parity.json", "latency": "reports/latency.json"}
+"""What may lie in a bundle outside of its seal, by kind."""
 _MANIFEST_LIMIT = 16 << 20  # bytes: a manifest has some ten thousand
 _DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 # One part of a declared path. ASCII, because file systems disagree about the rest; no leading dot, so no "..".
@@ -138,7 +141,7 @@ class BundleWriter:
 
     def file_entries(self) -> dict[str, FileEntry]:
         """SHA-256 and size of everything written so far, by path relative to the bundle."""
-        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST})
+        names = sorted(_list_files(self.folder) - {MANIFEST, MANIFEST_DIGEST, *REPORT_FILES.values()})
         paths = [self.folder / name for name in names]
         return {
             name: FileEntry(sha256=digest, size=path.stat().st_size)
@@ -225,7 +228,7 @@ def _list_files(folder: Path) -> set[str]:
 
 
 def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
-    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST}
+    extra = present - set(manifest.files) - {MANIFEST, MANIFEST_DIGEST, *REPORT_FILES.values()}
     return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
 
 

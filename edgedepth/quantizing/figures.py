@@ -11,9 +11,8 @@ import numpy.typing as npt
 from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.errors import UnusableOutputError
-from edgedepth.core.session import Array
 from edgedepth.programs.frames import as_rgb
-from edgedepth.verify.boundaries import boundary_f1
+from edgedepth.verify.boundaries import boundary_share
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
 
@@ -51,22 +50,3 @@ def measure_figures(
         boundary_f1=float(np.mean(with_edges)) if with_edges else math.nan,
         fov_deg=float(np.max(fov_deg)),
     )
-
-
-def boundary_share(depth: Array, reference: Array) -> float:
-    """Boundary F1 of a depth map against the reference's own edges, over the reference's F1 against itself.
-
-    The reference alone scores below 1 where a picture has no edge in one of the four directions.
-
-    Args:
-        depth: (H, W) in m.
-        reference: (H, W) in m.
-
-    Returns:
-        0 to 1; NaN for a reference without an edge.
-    """
-    if not np.isfinite(depth).all() or (depth <= 0).any():
-        return 0.0
-    everywhere = np.ones(depth.shape, np.bool_)
-    best = boundary_f1(reference, reference, everywhere)
-    return boundary_f1(depth, reference, everywhere) / best if best > 0 else math.nan

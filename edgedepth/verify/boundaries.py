@@ -11,6 +11,7 @@ github.com/apple/ml-depth-pro. Where the two differ, the code is followed, since
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from edgedepth.core.errors import SampleError
 from edgedepth.verify.depth_checks import Mask, RealArray, check_prediction, check_same_size, valid_depths
 
-__all__ = ["ALPHA_THRESHOLD", "RATIOS", "boundary_f1", "boundary_recall"]
+__all__ = ["ALPHA_THRESHOLD", "RATIOS", "boundary_f1", "boundary_recall", "boundary_share"]
 
 RATIOS = np.linspace(1.05, 1.25, 10)
 """Ratios of neighbouring depths from which on a contour is seen: 5 to 25 %."""
@@ -63,6 +64,25 @@ def boundary_f1(predicted_m: RealArray, true_m: RealArray, valid: Mask) -> float
     recall = _mean_fraction(found, _count_above(true))
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)  # 0 / 0 is 0
     return float(WEIGHTS @ f1)
+
+
+def boundary_share(depth: RealArray, reference: RealArray) -> float:
+    """Boundary F1 of a depth map against the reference's own edges, over the reference's F1 against itself.
+
+    The reference alone scores below 1 where a picture has no edge in one of the four directions.
+
+    Args:
+        depth: (H, W) in m.
+        reference: (H, W) in m.
+
+    Returns:
+        0 to 1; NaN for a reference without an edge.
+    """
+    if not np.isfinite(depth).all() or (depth <= 0).any():
+        return 0.0
+    everywhere = np.ones(depth.shape, np.bool_)
+    best = boundary_f1(reference, reference, everywhere)
+    return boundary_f1(depth, reference, everywhere) / best if best > 0 else math.nan
 
 
 def boundary_recall(predicted_m: RealArray, mask: npt.NDArray[Any]) -> float:

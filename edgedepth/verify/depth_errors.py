@@ -12,6 +12,8 @@ from edgedepth.verify.metrics import abs_rel, delta
 
 __all__ = ["DepthError", "TensorError", "compare_depth", "compare_tensors"]
 
+_QUANTILE_VALUES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthError:
@@ -40,10 +42,21 @@ class TensorError:
     Args:
         max_rel: largest |a - r|, divided by the largest |r|.
         mean_rel: mean |a - r|, divided by the mean |r|.
+        p50_rel: median of |a - r|, divided by the mean |r|. Of tensors beyond a million values, evenly spread ones are
+            taken for the two quantiles.
+        p99_rel: their 99th percentile, likewise.
+        cosine: of the angle between the two; 1 where both are zero, NaN where a value isn't finite.
+        nan: how many values are NaN.
+        inf: how many are infinite.
     """
 
     max_rel: float
     mean_rel: float
+    p50_rel: float = 0.0
+    p99_rel: float = 0.0
+    cosine: float = 1.0
+    nan: int = 0
+    inf: int = 0
 
 
 def compare_depth(depth: Array, reference: Array) -> DepthError:
@@ -66,17 +79,38 @@ def compare_depth(depth: Array, reference: Array) -> DepthError:
 
 
 def compare_tensors(actual: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> TensorError:
-    """Compare two tensors of one shape; what is not finite makes both figures infinite."""
+    """Compare two tensors of one shape; what is not finite makes the errors infinite, and is counted."""
     if actual.shape != reference.shape or actual.size == 0:
         raise ValueError(f"tensor {actual.shape} against reference {reference.shape}: two equal shapes are needed")
-    difference = np.abs(actual.astype(np.float64) - reference)
+    measured, truth = actual.astype(np.float64).reshape(-1), reference.astype(np.float64).reshape(-1)
+    difference = np.abs(measured - truth)
     if not np.isfinite(difference).all():
-        return TensorError(max_rel=np.inf, mean_rel=np.inf)
-    size = np.abs(reference.astype(np.float64))
+        return TensorError(
+            max_rel=np.inf,
+            mean_rel=np.inf,
+            p50_rel=np.inf,
+            p99_rel=np.inf,
+            cosine=np.nan,
+            nan=int(np.isnan(measured).sum()),
+            inf=int(np.isinf(measured).sum()),
+        )
+    size = np.abs(truth)
+    largest, mean = float(size.max()), float(size.mean())
+    p50, p99 = np.quantile(difference[:: -(-difference.size // _QUANTILE_VALUES)], (0.5, 0.99))
     return TensorError(
-        max_rel=_relative(float(difference.max()), float(size.max())),
-        mean_rel=_relative(float(difference.mean()), float(size.mean())),
+        max_rel=_relative(float(difference.max()), largest),
+        mean_rel=_relative(float(difference.mean()), mean),
+        p50_rel=_relative(float(p50), mean),
+        p99_rel=_relative(float(p99), mean),
+        cosine=_cosine(measured, truth),
     )
+
+
+def _cosine(measured: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> float:
+    lengths = float(np.linalg.norm(measured)) * float(np.linalg.norm(truth))
+    if lengths > 0:
+        return float(measured @ truth) / lengths
+    return 1.0 if np.array_equal(measured, truth) else 0.0
 
 
 def _relative(error: float, size: float) -> float:

@@ -1,29 +1,39 @@
-"""Parity: a bundle against the eager fp32 reference, stage by stage and end to end, on real frames.
+"""Parity: a bundle against a reference, stage by stage and end to end, on real pictures, one at a time.
 
-Two frames at least: a value frozen at trace time passes any comparison on the frame it was traced with.
+Two pictures at least: a value frozen at trace time passes any comparison on the picture it was traced with.
 A report with nothing in it fails.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-import numpy as np
-
-from edgedepth.core.errors import EdgeDepthError, OptionError
+from edgedepth.core.errors import CalibrationError, EdgeDepthError, OptionError, PhotoError, SampleError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array, OpenStage, Session
 from edgedepth.core.tolerances import Tolerance
-from edgedepth.verify.depth_errors import DepthError, compare_depth
+from edgedepth.verify.agreement import PictureParity, compare_picture, is_one_colour
+from edgedepth.verify.evaluation import EvalSettings
+from edgedepth.verify.parity_report import (
+    OFF_DEVICE,
+    ON_DEVICE,
+    EndToEnd,
+    ParityReport,
+    StageParity,
+    judge,
+)
+from edgedepth.verify.pictures import LoadedPicture, PictureSource, Skip
+from edgedepth.verify.quality import QualityTally
 from edgedepth.verify.shadow import ShadowSession, StageScore
 
 __all__ = [
     "MIN_FRAMES",
     "OFF_DEVICE",
     "ON_DEVICE",
+    "Compared",
     "EndToEnd",
     "Measured",
     "OpenProgram",
@@ -35,9 +45,6 @@ __all__ = [
 ]
 
 MIN_FRAMES = 2
-
-ON_DEVICE, OFF_DEVICE = "verified on the device", "verified off-device"
-"""What computed a report's candidate: the runtime that its artefacts are for, or an evaluator on this machine."""
 
 
 class Measured(Protocol):
@@ -70,186 +77,155 @@ class OpenProgram(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndToEnd:
-    """Depth and field of view against the reference: the worst of the frames, figure by figure."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compared:
+    """One picture with what both made of it, for whoever keeps pictures.
 
-    abs_rel: float
-    delta1: float
-    max_rel: float
-    fov_deg: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageParity:
-    """One stage on the reference's own inputs: the worst over outputs, calls and frames."""
-
-    max_rel: float
-    mean_rel: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParityReport:
-    """The outcome. `failures` says in words what was short; passed means that it is empty.
-
-    `where` is ON_DEVICE, or OFF_DEVICE: then graph, weights, names, shapes and dtypes are proven, and nothing of what
-    a device adds: that its runtime loads the artefacts, where it places them, how fast they are.
+    Args:
+        rgb: (H, W, 3) float32 in 0..1.
+        depth: the candidate's, (H, W) float32 in metres.
+        reference: the reference's.
+        reference_fov_deg: its horizontal field of view; NaN where it predicts none.
+        parity: the picture's figures.
     """
 
-    images: int
-    end_to_end: EndToEnd | None
-    stages: dict[str, StageParity]
-    tolerance: Tolerance
-    failures: tuple[str, ...] = field(default=())
-    where: str = ON_DEVICE
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything was compared and nothing was short."""
-        return not self.failures
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON contract. A figure that is not finite is null: JSON has no infinity."""
-        whole = self.end_to_end
-        return {
-            "passed": self.passed,
-            "images": self.images,
-            "where": self.where,
-            "end_to_end": {
-                name: _finite(getattr(whole, name)) if whole else None
-                for name in ("abs_rel", "delta1", "max_rel", "fov_deg")
-            },
-            "stages": {
-                name: {"max_rel": _finite(stage.max_rel), "mean_rel": _finite(stage.mean_rel)}
-                for name, stage in self.stages.items()
-            },
-            "failures": list(self.failures),
-            "tolerance": {
-                "abs_rel": self.tolerance.abs_rel,
-                "max_rel": self.tolerance.max_rel,
-                "fov_deg": self.tolerance.fov_deg,
-                "stage_max_rel": self.tolerance.stage_max_rel,
-                "stage_mean_rel": self.tolerance.stage_mean_rel,
-                "reason": self.tolerance.reason,
-            },
-        }
+    rgb: Array
+    depth: Array
+    reference: Array
+    reference_fov_deg: float
+    parity: PictureParity
 
 
 def verify_parity(
-    frames: Sequence[Array],
+    pictures: Sequence[PictureSource],
     *,
     reference: Predictor,
     candidate: Predictor,
     open_program: OpenProgram,
-    open_reference_stage: OpenStage,
+    open_reference_stage: OpenStage | None,
     open_candidate_stage: OpenStage,
     stage_names: Sequence[str],
     tolerance: Tolerance,
+    settings: EvalSettings | None = None,
+    seen: Callable[[Compared], None] = lambda _: None,
+    scores: dict[str, StageScore] | None = None,
     progress: Progress = silent,
 ) -> ParityReport:
-    """Compare a candidate with the reference.
+    """Compare a candidate with the reference. One picture is in memory at a time.
 
     Args:
-        frames: two or more (H, W, 3) float32 RGB frames in 0..1.
-        reference: the eager, unpatched, whole model.
+        pictures: two or more that differ. One that can't be read is named in the report and left out.
+        reference: the eager, unpatched, whole model; or another bundle's program.
         candidate: the bundle's program over the bundle's sessions.
         open_program: builds the bundle's program over given sessions.
-        open_reference_stage: opens a stage of the reference.
+        open_reference_stage: opens a stage of the reference; None: stages aren't compared.
         open_candidate_stage: opens a stage of the bundle.
         stage_names: every stage that must have been compared.
         tolerance: what is still right.
-        progress: told of each frame.
+        settings: how pictures that have a truth are scored.
+        seen: told of each compared picture.
+        scores: the stages' scores, for a caller who wants more of them than the report tells; empty at first.
+        progress: told of each step.
 
     Raises:
-        OptionError: fewer than two frames.
+        OptionError: fewer than two different pictures could be read.
+        FrameError: a caller's array is no picture.
     """
-    different = len({(frame.shape, frame.tobytes()) for frame in frames})
-    if different < MIN_FRAMES:
-        raise OptionError(
-            f"got {different} different pictures; parity needs {MIN_FRAMES} at least",
-            remedy="pass a folder with two or more photographs: --images DIR",
-        )
-    scores = {name: StageScore() for name in stage_names}
-    failures: list[str] = []
-    worst: list[tuple[DepthError, float]] = []
+    _refuse_few(len(pictures), ())
+    tally = _Tally(QualityTally(settings or EvalSettings()))
+    scores = {} if scores is None else scores
+    if open_reference_stage is not None:
+        scores |= {name: scores.get(name, StageScore()) for name in stage_names}
 
     def open_shadow(stage: str) -> Session:
+        assert open_reference_stage is not None
         return ShadowSession(open_reference_stage(stage), open_candidate_stage(stage), scores[stage])
 
-    shadow = open_program(open_shadow)
-    for number, frame in enumerate(frames, 1):
-        progress(f"picture {number}: stage by stage", 2 * number - 2, 2 * len(frames))
-        shadow.predict(frame)
-        progress(f"picture {number}: end to end", 2 * number - 1, 2 * len(frames))
-        expected = reference.predict(frame)
-        try:
-            actual = candidate.predict(frame)
-        except EdgeDepthError as error:
-            failures.append(f"picture {number}: {error}")
+    shadow = open_program(open_shadow) if open_reference_stage is not None else None
+    for number, source in enumerate(pictures):
+        progress(f"{source.name}: stage by stage", 2 * number, 2 * len(pictures))
+        picture = tally.load(source)
+        if picture is None:
             continue
-        worst.append((compare_depth(actual.depth, expected.depth), _fov_error(actual.fov_deg, expected.fov_deg)))
-    progress("compared", 2 * len(frames), 2 * len(frames))
-    return judge(scores, worst, images=len(frames), tolerance=tolerance, failures=failures)
-
-
-def judge(
-    scores: dict[str, StageScore],
-    errors: Sequence[tuple[DepthError, float]],
-    *,
-    images: int,
-    tolerance: Tolerance,
-    failures: Sequence[str] = (),
-) -> ParityReport:
-    """Hold what was measured against the tolerance. Nothing measured is a failure."""
-    found = list(failures)
-    whole = None
-    if errors:
-        whole = EndToEnd(
-            # numpy's max and min keep a NaN, which Python's drop.
-            abs_rel=float(np.max([error.abs_rel for error, _ in errors])),
-            delta1=float(np.min([error.delta1 for error, _ in errors])),
-            max_rel=float(np.max([error.max_rel for error, _ in errors])),
-            fov_deg=float(np.max([fov for _, fov in errors])),
-        )
-        for name in ("abs_rel", "max_rel", "fov_deg"):
-            _limit(found, f"end to end {name}", getattr(whole, name), getattr(tolerance, name))
-    else:
-        found.append("end to end: nothing was compared")
-    if not scores:
-        found.append("stages: nothing was compared")
-    for name, score in scores.items():
-        if score.failure:
-            found.append(f"stage {name}: {score.failure}")
-        elif score.comparisons == 0:
-            found.append(f"stage {name}: nothing was compared")
-        else:
-            _limit(found, f"stage {name} max_rel", score.max_rel, tolerance.stage_max_rel)
-            _limit(found, f"stage {name} mean_rel", score.mean_rel, tolerance.stage_mean_rel)
-    return ParityReport(
-        images=images,
-        end_to_end=whole,
-        stages={
-            name: StageParity(max_rel=score.max_rel, mean_rel=score.mean_rel)
-            for name, score in scores.items()
-            if score.comparisons
-        },
+        if shadow is not None:
+            shadow.predict(picture.rgb)
+        progress(f"{source.name}: end to end", 2 * number + 1, 2 * len(pictures))
+        expected = reference.predict(picture.rgb)
+        try:
+            actual = candidate.predict(picture.rgb)
+        except EdgeDepthError as error:
+            tally.failures.append(f"{source.name}: {error}")
+            continue
+        seen(tally.compare(source.name, picture, actual, expected))
+    progress("compared", 2 * len(pictures), 2 * len(pictures))
+    _refuse_few(len(tally.different), tally.skipped)
+    report = judge(
+        scores,
+        tally.compared,
         tolerance=tolerance,
-        failures=tuple(found),
+        failures=tally.failures,
+        needs_stages=open_reference_stage is not None,
+    )
+    return replace(
+        report,
+        images=tally.loaded,
+        skipped=tuple(tally.skipped),
+        notes=tuple(tally.notes),
+        quality=tally.quality.finish(),
     )
 
 
-def _fov_error(actual: float, expected: float) -> float:
-    """Degrees between two fields of view; none between two models that predict none."""
-    if math.isnan(actual) and math.isnan(expected):
-        return 0.0
-    return abs(float(actual) - float(expected))
+class _Tally:
+    """What adds up while pictures pass by."""
+
+    def __init__(self, quality: QualityTally) -> None:
+        self.quality = quality
+        self.compared: list[PictureParity] = []
+        self.different: set[bytes] = set()
+        self.failures: list[str] = []
+        self.notes: list[str] = []
+        self.skipped: list[Skip] = []
+        self.loaded = 0
+
+    def load(self, source: PictureSource) -> LoadedPicture | None:
+        """A picture, or None where it can't be read: then it is named."""
+        try:
+            picture = source.load()
+        except (PhotoError, SampleError, CalibrationError) as error:
+            self.skipped.append(Skip(name=source.name, reason=error.problem))
+            return None
+        self.loaded += 1
+        self.different.add(hashlib.sha256(repr(picture.rgb.shape).encode() + picture.rgb.tobytes()).digest())
+        if is_one_colour(picture.rgb):
+            self.notes.append(f"{source.name} is of one colour: whatever looks at edges isn't tested by it")
+        return picture
+
+    def compare(self, name: str, picture: LoadedPicture, actual: Measured, expected: Measured) -> Compared:
+        """Both predictions of a picture, against each other and against the truth."""
+        parity = compare_picture(
+            name,
+            actual.depth,
+            expected.depth,
+            fov_deg=actual.fov_deg,
+            reference_fov_deg=expected.fov_deg,
+        )
+        self.compared.append(parity)
+        if picture.truth is not None:
+            self.quality.add(name, actual.depth, expected.depth, picture.truth)
+        return Compared(
+            rgb=picture.rgb,
+            depth=actual.depth,
+            reference=expected.depth,
+            reference_fov_deg=expected.fov_deg,
+            parity=parity,
+        )
 
 
-def _limit(failures: list[str], what: str, value: float, limit: float) -> None:
-    # Written so that NaN fails: it is not less than or equal to anything.
-    if not value <= limit:
-        failures.append(f"{what} is {value:.3g}; at most {limit:.3g} is allowed")
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _refuse_few(different: int, skipped: Sequence[Skip]) -> None:
+    if different >= MIN_FRAMES:
+        return
+    unread = f"; {len(skipped)} can't be read, the first: {skipped[0].reason}" if skipped else ""
+    raise OptionError(
+        f"got {different} different pictures; parity needs {MIN_FRAMES} at least{unread}",
+        remedy="pass a folder with two or more photographs: --images DIR",
+    )

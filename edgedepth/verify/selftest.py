@@ -19,7 +19,7 @@ from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
 
-__all__ = ["differing_stage", "golden_frame", "run_self_test"]
+__all__ = ["differing_stage", "golden_frame", "golden_outputs", "run_self_test"]
 
 
 def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
@@ -37,7 +37,7 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
         SelfTestError: the device computes something else.
         BundleTamperedError: the .npz isn't readable.
     """
-    frame, depth = _read(path)
+    frame, depth, _ = golden_outputs(path)
     refuse = "don't use this bundle on this device; edgedepth verify tells which stage differs"
     try:
         prediction = predictor.predict(frame)
@@ -55,7 +55,7 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
 
 def golden_frame(path: Path) -> Array:
     """The frame alone, (H, W, 3) float32 RGB in 0..1; errors as run_self_test."""
-    return _read(path)[0]
+    return golden_outputs(path)[0]
 
 
 def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) -> str:
@@ -84,11 +84,12 @@ def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) ->
     return ""
 
 
-def _read(path: Path) -> tuple[Array, Array]:
+def golden_outputs(path: Path) -> tuple[Array, Array, float]:
+    """The frame, (H, W, 3) float32 RGB in 0..1, with the reference's depth (H, W) in m and fov_deg; errors as above."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             frame = archive["frame_rgb"].astype(np.float32) / 255
-            return frame, archive["depth"].astype(np.float32)
+            return frame, archive["depth"].astype(np.float32), float(archive["fov_deg"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleTamperedError(
             f"{path} is not a golden frame: {error}", remedy="export the bundle again: edgedepth export --help"

@@ -17,20 +17,63 @@ __all__ = ["ShadowSession", "StageScore"]
 
 
 class StageScore:
-    """The worst that was seen of one stage, over all its outputs, calls and images."""
+    """The worst that was seen of one stage, over all its outputs, calls and pictures.
 
-    def __init__(self) -> None:
+    `worst_feeds` are the inputs of the call with the largest max_rel, if `keep_feeds`; `frozen` are outputs that the
+    candidate gave unchanged for different inputs.
+    """
+
+    def __init__(self, *, keep_feeds: bool = False) -> None:
         self.comparisons = 0
+        self.calls = 0
         self.max_rel = 0.0
         self.mean_rel = 0.0
+        self.p50_rel = 0.0
+        self.p99_rel = 0.0
+        self.cosine = 1.0
+        self.nan = 0
+        self.inf = 0
         self.failure: str | None = None
+        self.worst_feeds: dict[str, npt.NDArray[Any]] | None = None
+        self._keep_feeds = keep_feeds
+        self._seen: dict[str, tuple[Array, Array]] = {}
+        self._changing: set[str] = set()
+        self._frozen: set[str] = set()
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Outputs that stayed the same, value by value, while the reference's changed."""
+        return tuple(sorted(self._frozen - self._changing))
 
     def add(self, error: TensorError) -> None:
         """Count one comparison."""
         self.comparisons += 1
         # np.maximum keeps a NaN, which max() drops.
-        self.max_rel = float(np.maximum(self.max_rel, error.max_rel))
-        self.mean_rel = float(np.maximum(self.mean_rel, error.mean_rel))
+        for name in ("max_rel", "mean_rel", "p50_rel", "p99_rel"):
+            setattr(self, name, float(np.maximum(getattr(self, name), getattr(error, name))))
+        self.cosine = float(np.minimum(self.cosine, error.cosine))
+        self.nan += error.nan
+        self.inf += error.inf
+
+    def watch(self, output: str, actual: Array, expected: Array) -> None:
+        """Notice an output that doesn't depend on the inputs any more: a constant frozen at trace time."""
+        mine, theirs = _some_of(actual), _some_of(expected)
+        before = self._seen.setdefault(output, (mine, theirs))
+        if not np.array_equal(before[0], mine):
+            self._changing.add(output)
+        elif not np.array_equal(before[1], theirs):
+            self._frozen.add(output)
+
+    def keep(self, feeds: Mapping[str, npt.NDArray[Any]], worst_before: float) -> None:
+        """Keep the feeds of a call if it was the worst so far."""
+        if self._keep_feeds and (self.worst_feeds is None or not self.max_rel <= worst_before):
+            self.worst_feeds = {name: np.array(array) for name, array in feeds.items()}
+
+
+def _some_of(tensor: Array) -> Array:
+    """Values that tell whether two tensors are the same, evenly spread."""
+    flat = tensor.reshape(-1)
+    return flat[:: max(1, flat.size // 256)].copy()
 
 
 class ShadowSession:
@@ -66,8 +109,12 @@ class ShadowSession:
                     f"the stage gave {sorted(actual)}; the reference gives {sorted(expected)}",
                     remedy="export the bundle again: edgedepth export --help",
                 )
+            before = self._score.max_rel
+            self._score.calls += 1
             for name, tensor in expected.items():
                 self._score.add(compare_tensors(actual[name], tensor))
+                self._score.watch(name, actual[name], tensor)
+            self._score.keep(feeds, before)
         except (EdgeDepthError, ValueError) as error:
             self._score.failure = str(error)
         return expected

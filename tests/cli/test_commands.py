@@ -54,9 +54,9 @@ def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photo
     report = done.json
     assert report["passed"] is True
     assert report["images"] == 2
-    assert set(report["end_to_end"]) == {"abs_rel", "delta1", "max_rel", "fov_deg"}
+    assert set(report["end_to_end"]) >= {"abs_rel", "delta1", "max_rel", "fov_deg"}
     assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
-    assert all(set(stage) == {"max_rel", "mean_rel"} for stage in report["stages"].values())
+    assert all(set(stage) >= {"max_rel", "mean_rel"} for stage in report["stages"].values())
     assert report["end_to_end"]["delta1"] == 1.0
     assert "passed on 2 pictures" in cli("verify", mini_bundle, "--images", photos).out
 

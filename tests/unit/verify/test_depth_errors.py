@@ -27,7 +27,10 @@ def test_depth_by_hand() -> None:
 def test_tensors_by_hand() -> None:
     # Largest error 0.5 of a largest value 4; mean error 0.25 of a mean size 2.
     error = compare_tensors(f32(0, -2.5, 4, -1.5), f32(0, -2, 4, -2))
-    assert error == TensorError(max_rel=0.125, mean_rel=0.125)
+    assert (error.max_rel, error.mean_rel) == (0.125, 0.125)
+    # Errors 0, 0.5, 0, 0.5 with median 0.25 over a mean size of 2; 2.5 * 2 + 16 + 1.5 * 2 of two lengths.
+    assert error.p50_rel == 0.125
+    assert error.cosine == pytest.approx(24 / (np.sqrt(24.5) * np.sqrt(24)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])
@@ -39,13 +42,18 @@ def test_one_pixel_that_is_no_depth_spoils_every_figure(bad: float) -> None:
 
 
 def test_one_value_that_is_not_finite_spoils_a_tensor() -> None:
-    assert compare_tensors(f32(1, np.nan), f32(1, 1)) == TensorError(max_rel=np.inf, mean_rel=np.inf)
+    error = compare_tensors(f32(1, np.nan, np.inf, -np.inf), f32(1, 1, 1, 1))
+    assert error.max_rel == error.mean_rel == error.p50_rel == error.p99_rel == np.inf
+    assert np.isnan(error.cosine)
+    assert (error.nan, error.inf) == (1, 2)
 
 
 def test_a_reference_of_zeros_forgives_nothing() -> None:
     zeros = np.zeros((2, 2), np.float32)
     assert compare_tensors(zeros, zeros) == TensorError(max_rel=0.0, mean_rel=0.0)
-    assert compare_tensors(zeros + 1e-30, zeros) == TensorError(max_rel=np.inf, mean_rel=np.inf)
+    error = compare_tensors(zeros + 1e-30, zeros)
+    assert error.max_rel == error.mean_rel == np.inf
+    assert error.cosine == 0
 
 
 @pytest.mark.parametrize("compare", [compare_depth, compare_tensors])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -21,8 +22,10 @@ from edgedepth.models.depth_pro_config import (
 from edgedepth.programs.depth_pro import DepthProProgram
 from edgedepth.programs.fake_session import FakeSession, fake_compute
 from edgedepth.programs.stages import StagePool
-from edgedepth.verify.depth_errors import DepthError, TensorError
+from edgedepth.verify.agreement import PictureParity
+from edgedepth.verify.depth_errors import TensorError
 from edgedepth.verify.parity import ParityReport, judge, verify_parity
+from edgedepth.verify.pictures import FramePicture
 from edgedepth.verify.shadow import StageScore
 
 TOLERANCE = Tolerance(
@@ -50,6 +53,10 @@ def frames(count: int = 2) -> list[Array]:
     return [np.random.default_rng(seed).random((40, 60, 3), dtype=np.float32) for seed in range(count)]
 
 
+def sources(*frames: Array) -> list[FramePicture]:
+    return [FramePicture(f"picture {number}", frame, "rgb") for number, frame in enumerate(frames, 1)]
+
+
 def program(open_stage: Callable[[str], Session]) -> DepthProProgram:
     return DepthProProgram(SPEC, StagePool(open_stage), tile_batch=5)
 
@@ -63,7 +70,7 @@ def verify(faults: Mapping[str, Compute], count: int = 2) -> ParityReport:
         return FakeSession(SPEC.stage(stage), faults.get(stage))
 
     return verify_parity(
-        frames(count),
+        sources(*frames(count)),
         reference=program(fake),
         candidate=program(candidate),
         open_program=program,
@@ -95,22 +102,20 @@ def with_one_value(value: float) -> Callable[[Array], Array]:
 def test_equal_sessions_pass_with_zero_error() -> None:
     report = verify({})
     assert report.passed
-    assert report.to_dict() == {
-        "passed": True,
-        "images": 2,
-        "where": "verified on the device",
-        "end_to_end": {"abs_rel": 0.0, "delta1": 1.0, "max_rel": 0.0, "fov_deg": 0.0},
-        "stages": {name: {"max_rel": 0.0, "mean_rel": 0.0} for name in STAGES},
-        "failures": [],
-        "tolerance": {
-            "abs_rel": 1e-4,
-            "max_rel": 1e-3,
-            "fov_deg": 1e-2,
-            "stage_max_rel": 1e-4,
-            "stage_mean_rel": 1e-4,
-            "reason": "of the test",
-        },
-    }
+    told = report.to_dict()
+    json.dumps(told, allow_nan=False)
+    assert (told["images"], told["where"], told["failures"]) == (2, "verified on the device", [])
+    same = {"abs_rel": 0.0, "delta1": 1.0, "max_rel": 0.0, "fov_deg": 0.0, "depth_scale": 1.0, "inverse_shift": 0.0}
+    assert {name: told["end_to_end"][name] for name in same} == pytest.approx(same, abs=1e-12)
+    assert told["end_to_end"]["worst_pixel"]["picture"] == "picture 1"
+    assert set(told["stages"]) == set(STAGES)
+    for stage in told["stages"].values():
+        errors = {name: stage[name] for name in ("max_rel", "mean_rel", "p50_rel", "p99_rel", "nan", "inf")}
+        assert set(errors.values()) == {0}
+        assert stage["cosine"] == pytest.approx(1)
+    assert told["tolerance"]["abs_rel"] == 1e-4
+    assert told["tolerance"]["reason"] == "of the test"
+    assert [picture["name"] for picture in told["pictures"]] == ["picture 1", "picture 2"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_the_same_picture_twice_is_one() -> None:
     frame = frames(1)[0]
     with pytest.raises(OptionError, match="got 1 different pictures"):
         verify_parity(
-            [frame, frame.copy()],
+            sources(frame, frame.copy()),
             reference=program(fake),
             candidate=program(fake),
             open_program=program,
@@ -204,10 +209,11 @@ def test_too_few_pictures_are_refused(count: int) -> None:
         verify({}, count)
 
 
-PERFECT = DepthError(abs_rel=0.0, delta1=1.0, max_rel=0.0)
+PERFECT = PictureParity(name="a", abs_rel=0.0, delta1=1.0, max_rel=0.0)
 
 
-NOWHERE = DepthError(abs_rel=np.nan, delta1=np.nan, max_rel=np.nan)
+NOWHERE = PictureParity(name="b", abs_rel=np.nan, delta1=np.nan, max_rel=np.nan)
+NO_FOV = replace(PERFECT, fov_deg=np.nan)
 
 
 def scored(*max_rels: float, mean_rel: float = 0.0) -> StageScore:
@@ -220,26 +226,24 @@ def scored(*max_rels: float, mean_rel: float = 0.0) -> StageScore:
 @pytest.mark.parametrize(
     ("scores", "errors", "said"),
     [
-        ({}, [(PERFECT, 0.0)], "stages: nothing was compared"),
-        ({"decoder": StageScore()}, [(PERFECT, 0.0)], "stage decoder: nothing was compared"),
+        ({}, [PERFECT], "stages: nothing was compared"),
+        ({"decoder": StageScore()}, [PERFECT], "stage decoder: nothing was compared"),
         ({"decoder": scored()}, [], "end to end: nothing was compared"),
-        ({"decoder": scored(np.nan)}, [(PERFECT, 0.0)], "stage decoder max_rel is nan"),
-        ({"decoder": scored()}, [(PERFECT, np.nan)], "end to end fov_deg is nan"),
-        ({"decoder": scored()}, [(PERFECT, 0.0), (PERFECT, np.nan)], "end to end fov_deg is nan"),
-        ({"decoder": scored()}, [(PERFECT, 0.0), (NOWHERE, 0.0)], "end to end abs_rel is nan"),
-        ({"decoder": scored(0.0, np.nan)}, [(PERFECT, 0.0)], "stage decoder max_rel is nan"),
-        ({"decoder": scored(mean_rel=1.1e-4)}, [(PERFECT, 0.0)], "stage decoder mean_rel is 0.00011"),
-        ({"decoder": scored(1.1e-4)}, [(PERFECT, 0.0)], "stage decoder max_rel is 0.00011"),
+        ({"decoder": scored(np.nan)}, [PERFECT], "stage decoder max_rel is nan"),
+        ({"decoder": scored()}, [NO_FOV], "end to end fov_deg is nan"),
+        ({"decoder": scored()}, [PERFECT, NO_FOV], "end to end fov_deg is nan"),
+        ({"decoder": scored()}, [PERFECT, NOWHERE], "end to end abs_rel is nan"),
+        ({"decoder": scored(0.0, np.nan)}, [PERFECT], "stage decoder max_rel is nan"),
+        ({"decoder": scored(mean_rel=1.1e-4)}, [PERFECT], "stage decoder mean_rel is 0.00011"),
+        ({"decoder": scored(1.1e-4)}, [PERFECT], "stage decoder max_rel is 0.00011"),
     ],
 )
-def test_what_is_empty_or_short_fails(
-    scores: dict[str, StageScore], errors: list[tuple[DepthError, float]], said: str
-) -> None:
-    report = judge(scores, errors, images=2, tolerance=TOLERANCE)
+def test_what_is_empty_or_short_fails(scores: dict[str, StageScore], errors: list[PictureParity], said: str) -> None:
+    report = judge(scores, errors, tolerance=TOLERANCE)
     assert not report.passed
     assert any(said in failure for failure in report.failures)
 
 
 def test_just_inside_the_tolerance_passes() -> None:
-    error = DepthError(abs_rel=1e-4, delta1=1.0, max_rel=1e-3)
-    assert judge({"decoder": scored(1e-4)}, [(error, 1e-2)], images=2, tolerance=TOLERANCE).passed
+    error = replace(PERFECT, abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2)
+    assert judge({"decoder": scored(1e-4)}, [error], tolerance=TOLERANCE).passed
