@@ -19,7 +19,7 @@ from typing import Any
 
 from edgedepth.core.errors import DeviceError, EdgeDepthError, EngineError, MissingExtraError, UnsupportedError
 
-__all__ = ["CANNOT", "Child", "Refused", "failure", "serve"]
+__all__ = ["CANNOT", "Child", "RefusedError", "failure", "serve"]
 
 Told = Callable[[dict[str, Any]], None]
 _LAST_LINES = 3
@@ -28,7 +28,7 @@ CANNOT = (DeviceError, EngineError, MissingExtraError, UnsupportedError)
 """Errors that say that this machine can't, and not that something is wrong."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a child answered instead of a result, or how it died.
 
     Args:
@@ -75,15 +75,15 @@ class Child:
         """Wait for the next line that the child tells.
 
         Raises:
-            Refused: it told an error, or died.
+            RefusedError: it told an error, or died.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
-            raise Refused(self._epitaph(), "run it alone to see why; a smaller model or fewer at once", cannot=False)
+            raise RefusedError(self._epitaph(), "run it alone to see why; a smaller model or fewer at once", cannot=False)
         told: dict[str, Any] = json.loads(line)
         if "refused" in told:
-            raise Refused(**told["refused"])
+            raise RefusedError(**told["refused"])
         return told
 
     def close(self) -> None:

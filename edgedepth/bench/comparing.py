@@ -104,10 +104,9 @@ def compare_runs(before: Run, after: Run, *, cross_device: bool = False) -> Comp
         )
     first = {entry.name: entry.timing for entry in before.entries if entry.timing}
     second = {entry.name: entry.timing for entry in after.entries if entry.timing}
-    ratios = []
-    for name in first:
-        if name in second:
-            ratios.append(_ratio(name, first[name].samples_ms, second[name].samples_ms))
+    ratios = [
+        _ratio(name, timing.samples_ms, second[name].samples_ms) for name, timing in first.items() if name in second
+    ]
     if not ratios:
         raise RunError(
             f"the runs have no timed entry in common: {', '.join(first) or 'none'}, and {', '.join(second) or 'none'}",

@@ -142,7 +142,7 @@ def _of_bundle(bundle: Bundle, device: str) -> Contender:
 
 
 def _told_apart(contenders: list[Contender]) -> list[Contender]:
-    """Names with as much in them as is needed: the model where there are several, the folder where that's not enough."""
+    """Names with as much in them as is needed: the model where there are several, then the folder."""
     if len({one.model for one in contenders}) > 1:
         contenders = [replace(one, name=f"{one.model} {one.name}") for one in contenders]
     counts = Counter(one.name for one in contenders)

@@ -37,9 +37,7 @@ def open_journal(folder: Path, name: str, work: Mapping[str, Any]) -> Journal:
     before = first.get("header") if first else None
     if isinstance(before, dict) and before != json.loads(json.dumps(work)):
         changed = sorted(key for key in {*before, *work} if before.get(key) != json.loads(json.dumps(work.get(key))))
-        raise RunError(
-            f"{folder} holds the beginning of another run: {', '.join(changed)} differ", remedy=again
-        )
+        raise RunError(f"{folder} holds the beginning of another run: {', '.join(changed)} differ", remedy=again)
     return Journal(folder / name, work)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgedepth.bench.children import Child, Refused
+from edgedepth.bench.children import Child, RefusedError
 from edgedepth.bench.contenders import Contender, bundle_entry
 from edgedepth.bench.run_folder import open_journal
 from edgedepth.bench.samples import STEADY, drift, is_steady, quantiles, unsteadiness
@@ -32,7 +32,7 @@ from edgedepth.machine.facts import IDENTITY, changes, machine_facts, machine_st
 from edgedepth.machine.meters import Meters, open_meters
 from edgedepth.machine.nvidia_smi import process_memory_bytes
 
-__all__ = ["FRAMES", "PACKAGES", "SAMPLES", "Bench", "bench", "time_contenders", "utc_now"]
+__all__ = ["FRAMES", "PACKAGES", "SAMPLES", "Bench", "bench", "check_frames", "time_contenders", "utc_now"]
 
 FRAMES = 30
 SAMPLES = "samples.jsonl"
@@ -65,7 +65,7 @@ class _Lane:
     sittings: int = 0
     warm_up_ms: list[float] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
-    refused: Refused | None = None
+    refused: RefusedError | None = None
     child: Child | None = None
 
     @property
@@ -179,7 +179,7 @@ def _refusals(lane: _Lane) -> Any:
     """Keep what a child refuses: the others go on without it."""
     try:
         yield
-    except Refused as refused:
+    except RefusedError as refused:
         lane.refused = refused
         if lane.child is not None:
             lane.child.close()
@@ -216,7 +216,7 @@ def _ceiling(lanes: Sequence[_Lane]) -> dict[str, Any]:
     try:
         with Child("edgedepth.bench.worker", {"ceiling": job}) as child:
             return child.answer()
-    except Refused:
+    except RefusedError:
         return {}
 
 

@@ -4,8 +4,8 @@
     edgedepth bench --backend openvino --frames 100
     edgedepth bench compare before after --fail-if-slower 5%
 
-Without BUNDLE all of the artefact store take part. --out gets run.json and samples.jsonl with every frame; a run that was
-cut off goes on with the same command. compare takes two such folders; its exit code is 1 when something became slower.
+Without BUNDLE all of the artefact store take part. --out gets run.json and samples.jsonl with every frame; a run that
+was cut off goes on with the same command. compare takes two such folders; its exit code is 1 if something became slower.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def print_bench(made: Run) -> None:
     ]
     columns = ("entry", "p50 ms", "p90", "p99", "FPS", "first ms", "load ms", "peak MB", "GPU MB", "CPU %", "J")
     print_table((*columns, "GFLOP/s", "of ceiling"), rows)
-    steps = [(entry.name, step, *_milliseconds(taken)) for entry, timing in timed for step, taken in timing.stages.items()]
+    steps = [
+        (entry.name, step, *_milliseconds(taken)) for entry, timing in timed for step, taken in timing.stages.items()
+    ]
     if steps:
         print_table(("entry", "step", "p50 ms", "p90", "p99"), steps)
     print_outcomes(made.entries)

@@ -57,9 +57,7 @@ def hottest_c(root: Path = Path("/")) -> float | None:
 
 def throttle_count(root: Path = Path("/")) -> int | None:
     """How often the cores were held back by heat since the machine started; None where it isn't counted."""
-    counts = [
-        _number(path) for path in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
-    ]
+    counts = [_number(path) for path in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")]
     known = [int(count) for count in counts if count is not None]
     return sum(known) if known else None
 
