@@ -51,7 +51,7 @@ class Child:
     """
 
     def __init__(self, module: str, job: Mapping[str, Any]) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         self._process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
             [sys.executable, "-m", module, json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -80,7 +80,9 @@ class Child:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
-            raise RefusedError(self._epitaph(), "run it alone to see why; a smaller model or fewer at once", cannot=False)
+            raise RefusedError(
+                self._epitaph(), "run it alone to see why; a smaller model or fewer at once", cannot=False
+            )
         told: dict[str, Any] = json.loads(line)
         if "refused" in told:
             raise RefusedError(**told["refused"])

@@ -6,7 +6,7 @@ runtime that crashes is a row that says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -175,7 +175,7 @@ def time_contenders(
 
 
 @contextmanager
-def _refusals(lane: _Lane) -> Any:
+def _refusals(lane: _Lane) -> Iterator[None]:
     """Keep what a child refuses: the others go on without it."""
     try:
         yield
@@ -302,8 +302,7 @@ def _entry(lane: _Lane, ceiling: dict[str, Any], told: dict[str, str]) -> Entry:
             reason=f"parity was not looked at: edgedepth verify {path}",
         )
     if lane.refused is not None:
-        status = "skipped" if lane.refused.cannot else "failed"
-        return replace(entry, status=status, reason=str(lane.refused))
+        return replace(entry, status="skipped" if lane.refused.cannot else "failed", reason=str(lane.refused))
     return replace(entry, device=str(lane.opened["device"]), timing=_timing(lane, ceiling, told))
 
 

@@ -5,7 +5,7 @@
     edgedepth bench compare before after --fail-if-slower 5%
 
 Without BUNDLE all of the artefact store take part. --out gets run.json and samples.jsonl with every frame; a run that
-was cut off goes on with the same command. compare takes two such folders; its exit code is 1 if something became slower.
+was cut off goes on with the same command. compare takes two such folders; exit code 1 if something became slower.
 """
 
 from __future__ import annotations

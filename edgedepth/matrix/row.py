@@ -10,7 +10,6 @@ from edgedepth.bench.children import CANNOT, Told, serve
 from edgedepth.bench.contenders import bundle_entry
 from edgedepth.core.bundle import Bundle, is_bundle, open_bundle
 from edgedepth.core.errors import BundleError, EdgeDepthError
-from edgedepth.core.optional import require
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.progress import Announce, Progress
 from edgedepth.core.runs import Entry
@@ -56,7 +55,7 @@ class RowJob:
 def _start(plain: dict[str, Any], tell: Told) -> None:
     job = from_plain(RowJob, plain, where="job")
 
-    def progress(step: str, done: int, total: int, /) -> None:
+    def progress(step: str, _done: int, _total: int, /) -> None:
         tell({"progress": step})
 
     def announce(line: str, /) -> None:
@@ -87,7 +86,6 @@ def _export(job: RowJob, progress: Progress, announce: Announce) -> Bundle:
             progress=progress,
             announce=announce,
         )
-    require("nncf", extra="int8", purpose="to quantise for OpenVINO") if row.target == "openvino" else None
     assert job.calib is not None
     return export_int8_bundle(
         job.model,
@@ -130,8 +128,8 @@ def _verified(job: RowJob, bundle: Bundle, progress: Progress, announce: Announc
             announce=announce,
         )
     except EdgeDepthError as error:  # the bundle is there, whatever became of its proof
-        status = "skipped" if isinstance(error, CANNOT) else "failed"
-        return replace(entry, status=status, reason=f"exported, and not verified: {error}")
+        reason = f"exported, and not verified: {error}"
+        return replace(entry, status="skipped" if isinstance(error, CANNOT) else "failed", reason=reason)
     return parity_entry(bundle, report, name=job.row.name, device="", pictures=pictures)
 
 

@@ -32,16 +32,15 @@ def as_markdown(run: Run) -> str:
 def _row(entry: Entry) -> tuple[str, ...]:
     figures: dict[str, Any] = (entry.parity or {}).get("end_to_end") or {}
     timing = entry.timing
-    peak = timing.peak_rss_bytes if timing else None
     return (
         entry.name,
         entry.status,
         _number(entry.size_bytes, "{:.1f}", 1e-6),
         _number(figures.get("abs_rel"), "{:.1e}"),
         _number(figures.get("boundary_f1"), "{:.4f}"),
-        _number(timing and timing.frame.p50_ms, "{:.1f}"),
-        _number(timing and timing.frames_per_second, "{:.2f}"),
-        _number(peak, "{:.0f}", 1e-6),
+        _number(timing.frame.p50_ms if timing else None, "{:.1f}"),
+        _number(timing.frames_per_second if timing else None, "{:.2f}"),
+        _number(timing.peak_rss_bytes if timing else None, "{:.0f}", 1e-6),
         _why(entry),
     )
 

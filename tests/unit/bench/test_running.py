@@ -128,7 +128,9 @@ def test_a_sound_bundle_and_its_peer_are_timed(taken: tuple[list[Contender], Pat
         assert timing is not None
         assert len(timing.samples_ms) == 3
         assert timing.frame.p50_ms == pytest.approx(np.median(timing.samples_ms))
-        assert timing.load_ms and timing.first_frame_ms and timing.cpu_percent
+        assert timing.load_ms
+        assert timing.first_frame_ms
+        assert timing.cpu_percent
         # Each process's own: an interpreter with numpy and OpenCV at least, and never all together.
         assert 50e6 < (timing.peak_rss_bytes or 0) < 3e9
         assert timing.flops == pytest.approx(45.8e9, rel=0.2)  # see test_work.py for how it is counted

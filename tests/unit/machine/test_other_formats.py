@@ -1,4 +1,4 @@
-"""What macOS, NVIDIA's driver and Linux tell, as people recorded it. None of it could be tried on a Mac or a GPU here."""
+"""What macOS, NVIDIA's driver and Linux tell, as people recorded it. No Mac and no GPU was at hand to try it on."""
 
 from __future__ import annotations
 
