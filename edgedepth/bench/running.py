@@ -334,7 +334,8 @@ def _notes(lane: _Lane, samples: Sequence[float], told: dict[str, str]) -> list[
     if moved is not None and moved > STEADY:
         notes.append(f"never steady: after {len(lane.warm_up_ms)} warm-up frames the median still moved by {moved:.0%}")
     if abs(drifted := drift(samples)) > STEADY:
-        notes.append(f"the second half of the frames was {drifted:+.0%} slower than the first")
+        how = "slower" if drifted > 0 else "faster"
+        notes.append(f"drifted: the second half of the frames was {abs(drifted):.0%} {how} than the first")
     if lane.sittings > 1:
         notes.append(f"measured in {lane.sittings} sittings: the run was cut off and went on")
     if "throttled" in told:

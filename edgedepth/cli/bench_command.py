@@ -119,7 +119,7 @@ def print_bench(made: Run) -> None:
     ]
     if steps:
         print_table(("entry", "step", "p50 ms", "p90", "p99"), steps)
-    print_outcomes(made.entries)
+    _print_outcomes(made.entries)
 
 
 def print_machine(made: Run) -> None:
@@ -129,7 +129,7 @@ def print_machine(made: Run) -> None:
     print(f"{'versions':14} " + ", ".join(f"{name} {version}" for name, version in made.versions.items()))
 
 
-def print_outcomes(entries: tuple[Entry, ...]) -> None:
+def _print_outcomes(entries: tuple[Entry, ...]) -> None:
     """Why entries have no figures, and what has to be known of those that have."""
     for entry in entries:
         if entry.status in ("failed", "skipped"):
