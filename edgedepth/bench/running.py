@@ -32,7 +32,7 @@ from edgedepth.machine.facts import IDENTITY, changes, machine_facts, machine_st
 from edgedepth.machine.meters import Meters, open_meters
 from edgedepth.machine.nvidia_smi import process_memory_bytes
 
-__all__ = ["FRAMES", "PACKAGES", "SAMPLES", "Bench", "bench", "check_frames", "time_contenders", "utc_now"]
+__all__ = ["FRAMES", "PACKAGES", "SAMPLES", "WARM_UP", "Bench", "bench", "check_frames", "time_contenders", "utc_now"]
 
 FRAMES = 30
 SAMPLES = "samples.jsonl"
@@ -49,7 +49,9 @@ PACKAGES = (
     "tensorrt-rtx-cu13-bindings",
     "coremltools",
 )
-WARM_UP_MOST = 20
+WARM_UP = 20
+"""Frames of each contender that its warm-up takes at most."""
+
 _WARM_UP_MS = 20e3  # a contender that took this long has had its warm-up
 # What a CPU computes a precision in: fp16 is stored, and computed in fp32.
 _COMPUTED = {"fp32": "fp32", "fp16": "fp32", "bf16": "bf16", "int8": "int8"}
@@ -86,6 +88,7 @@ def bench(
     out: Path,
     *,
     frames: int = FRAMES,
+    warm_up: int = WARM_UP,
     command: str = "edgedepth bench",
     progress: Progress = silent,
 ) -> Run:
@@ -95,6 +98,7 @@ def bench(
         contenders: one or more.
         out: the run's folder; a run of the same that was cut off goes on.
         frames: timed ones of each, after a warm-up until they are steady.
+        warm_up: frames that the warm-up takes at most; the first one after loading is beside them.
         command: as it was typed.
         progress: told of each round.
 
@@ -106,7 +110,7 @@ def bench(
         RunError: the folder holds another run.
         OutputError: it can't be written.
     """
-    check_frames(frames)
+    check_frames(frames, warm_up)
     if not contenders:
         raise OptionError("there is nothing to time", remedy="name bundles; edgedepth export makes them")
     machine = machine_facts()
@@ -118,7 +122,7 @@ def bench(
     }
     journal = open_journal(out, SAMPLES, work)
     try:
-        measured = time_contenders(contenders, journal, frames=frames, progress=progress)
+        measured = time_contenders(contenders, journal, frames=frames, warm_up=warm_up, progress=progress)
     finally:
         journal.close()
     run = Run(
@@ -133,14 +137,16 @@ def bench(
     return run
 
 
-def check_frames(frames: int) -> None:
-    """Refuse a number of frames that is none.
+def check_frames(frames: int, warm_up: int = WARM_UP) -> None:
+    """Refuse numbers of frames that are none.
 
     Raises:
-        OptionError: less than one.
+        OptionError: less than one to time, or less than none to warm up.
     """
     if frames < 1:
         raise OptionError(f"frames is {frames}; allowed are 1 and more", remedy="--frames 30")
+    if warm_up < 0:
+        raise OptionError(f"warm-up is {warm_up}; allowed are 0 and more", remedy=f"--warm-up {WARM_UP}")
 
 
 def utc_now() -> str:
@@ -149,7 +155,12 @@ def utc_now() -> str:
 
 
 def time_contenders(
-    contenders: Sequence[Contender], journal: Journal, *, frames: int, progress: Progress = silent
+    contenders: Sequence[Contender],
+    journal: Journal,
+    *,
+    frames: int,
+    warm_up: int = WARM_UP,
+    progress: Progress = silent,
 ) -> Bench:
     """Time contenders, keeping each frame in a journal; frames that it holds already are not taken again."""
     lanes = [_Lane(contender) for contender in contenders]
@@ -164,7 +175,7 @@ def time_contenders(
                 _load(lane, stack, journal, frames)
         progress("measuring the ceiling", 0, 1)
         ceiling = _ceiling([lane for lane in lanes if lane.runs])
-        _warm_up(lanes, progress)
+        _warm_up(lanes, warm_up, progress)
         _rounds(lanes, journal, meters, frames, progress)
         for lane in lanes:
             with _refusals(lane):
@@ -238,13 +249,13 @@ def _shapes(contender: Contender) -> set[tuple[int, int, int]]:
     return {(rows, width, 3 * width), (rows, width, 4 * width), (rows, 4 * width, width)} if width else set()
 
 
-def _warm_up(lanes: Sequence[_Lane], progress: Progress) -> None:
+def _warm_up(lanes: Sequence[_Lane], most: int, progress: Progress) -> None:
     """Frames in turn that don't count, until each contender's are steady or it has had enough."""
-    for number in range(WARM_UP_MOST):
+    for number in range(most):
         waiting = [lane for lane in lanes if lane.runs and not _is_warm(lane)]
         if not waiting:
             return
-        progress(f"warming up: {', '.join(lane.contender.name for lane in waiting)}", number, WARM_UP_MOST)
+        progress(f"warming up: {', '.join(lane.contender.name for lane in waiting)}", number, most)
         for lane in lanes:  # all of them: the load of the machine shall be what it will be
             if lane.runs:
                 with _refusals(lane):
@@ -331,8 +342,9 @@ def _notes(lane: _Lane, samples: Sequence[float], told: dict[str, str]) -> list[
     """What a reader of the figures has to know."""
     notes = []
     moved = unsteadiness(lane.warm_up_ms)
-    if moved is not None and moved > STEADY:
-        notes.append(f"never steady: after {len(lane.warm_up_ms)} warm-up frames the median still moved by {moved:.0%}")
+    if moved is None or moved > STEADY:
+        how = "too few to tell" if moved is None else f"the median still moved by {moved:.0%}"
+        notes.append(f"not seen steady: {len(lane.warm_up_ms)} warm-up frames, {how}")
     if abs(drifted := drift(samples)) > STEADY:
         how = "slower" if drifted > 0 else "faster"
         notes.append(f"drifted: the second half of the frames was {abs(drifted):.0%} {how} than the first")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgedepth.bench.comparing import Comparison, compare_runs, parse_limit
 from edgedepth.bench.contenders import PEERS, choose_contenders
-from edgedepth.bench.running import FRAMES, bench
+from edgedepth.bench.running import FRAMES, WARM_UP, bench
 from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.errors import OptionError
@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=FRAMES, metavar="N", help="timed frames of each (default: %(default)s)"
     )
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=WARM_UP,
+        metavar="N",
+        help="frames before them, until they are steady, at most N (default: %(default)s)",
+    )
     add_device(parser)
     add_weights(parser, "with --peer torch: ")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the run's folder (default: {_OUT})")
@@ -79,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     command = shlex.join(["edgedepth", *args.words])
     try:
         with progress_bar() as progress:
-            made = bench(contenders, out, frames=args.frames, command=command, progress=progress)
+            made = bench(contenders, out, frames=args.frames, warm_up=args.warm_up, command=command, progress=progress)
     except KeyboardInterrupt:
         note(f"the frames so far are kept in {out}; the same command goes on")
         raise

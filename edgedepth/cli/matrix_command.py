@@ -15,6 +15,7 @@ import shlex
 from pathlib import Path
 
 from edgedepth.bench.contenders import PEERS
+from edgedepth.bench.running import WARM_UP
 from edgedepth.cli.arguments import add_weights
 from edgedepth.cli.bench_command import print_machine
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
@@ -52,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=FRAMES, metavar="N", help="timed frames of each row (default: %(default)s)"
     )
     parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=WARM_UP,
+        metavar="N",
+        help="frames before them, until they are steady, at most N (default: %(default)s)",
+    )
+    parser.add_argument(
         "--peer", action="append", choices=PEERS, default=[], help="time the eager PyTorch reference too"
     )
     parser.add_argument(
@@ -66,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         rows=tuple(plan_rows(args.targets, args.precisions)),
         images=tuple(list_photos(args.images) if args.images else sample_photo_paths()),
         frames=args.frames,
+        warm_up=args.warm_up,
         weights=args.weights,
         calib=args.calib,
         peers=tuple(args.peer),

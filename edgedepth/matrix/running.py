@@ -12,7 +12,7 @@ from typing import Any
 from edgedepth.bench.children import Child, RefusedError
 from edgedepth.bench.contenders import Contender, choose_contenders
 from edgedepth.bench.run_folder import open_journal
-from edgedepth.bench.running import PACKAGES, SAMPLES, check_frames, time_contenders, utc_now
+from edgedepth.bench.running import PACKAGES, SAMPLES, WARM_UP, check_frames, time_contenders, utc_now
 from edgedepth.calibrating import calibrate
 from edgedepth.calibration.sets import open_calibration_set
 from edgedepth.core.environment import versions_of
@@ -49,6 +49,7 @@ class MatrixOptions:
         rows: the exports.
         images: two or more picture files, which all rows are verified on.
         frames: timed ones of each row.
+        warm_up: frames that its warm-up takes at most.
         weights: the checkpoint; None: as export finds it.
         calib: the calibration set of the INT8 rows; None: rendered scenes, which are no scenes of yours.
         peers: timed beside the rows.
@@ -61,6 +62,7 @@ class MatrixOptions:
     rows: tuple[Row, ...]
     images: tuple[Path, ...]
     frames: int = FRAMES
+    warm_up: int = WARM_UP
     weights: str | None = None
     calib: Path | None = None
     peers: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ class MatrixOptions:
     def __post_init__(self) -> None:
         """Refuse what can't be met before anything is exported."""
         model_entry(self.model)
-        check_frames(self.frames)
+        check_frames(self.frames, self.warm_up)
         if len(self.images) < 2:
             raise OptionError(
                 f"got {len(self.images)} pictures; parity needs two at least", remedy="--images DIR with more pictures"
@@ -110,7 +112,9 @@ def make_matrix(
     if contenders:
         work = {"matrix": [to_plain(contender) for contender in contenders], "frames": options.frames}
         with _journal(out, SAMPLES, work) as journal:
-            measured = time_contenders(contenders, journal, frames=options.frames, progress=progress)
+            measured = time_contenders(
+                contenders, journal, frames=options.frames, warm_up=options.warm_up, progress=progress
+            )
         entries, state = _with_timings(entries, measured.entries), measured.machine
     run = Run(
         kind="matrix",

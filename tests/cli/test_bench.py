@@ -17,7 +17,7 @@ from .conftest import Cli
 
 
 def test_bench_prints_and_keeps_a_run(cli: Cli, mini_bundle: Path, tmp_path: Path) -> None:
-    done = cli("bench", mini_bundle, "--frames", "2", "--out", tmp_path / "run")
+    done = cli("bench", mini_bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "p50 ms" in done.out
     assert "patch_encoder" in done.out
@@ -25,7 +25,7 @@ def test_bench_prints_and_keeps_a_run(cli: Cli, mini_bundle: Path, tmp_path: Pat
     assert run.kind == "bench"
     assert run.command.startswith("edgedepth bench ")
     assert {"cpu", "cores"} <= set(run.machine)
-    again = cli("bench", mini_bundle, "--frames", "2", "--out", tmp_path / "run")
+    again = cli("bench", mini_bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
     assert again.code == 2
     assert "holds a finished run" in again.err
 
@@ -95,6 +95,7 @@ def test_compare_refuses_two_machines(cli: Cli, tmp_path: Path) -> None:
         (("matrix", "--precisions", "fp8"), "no precision 'fp8'"),
         (("matrix", "--targets", "onnx", "--precisions", "bf16"), "none of onnx is exported at bf16"),
         (("matrix", "--frames", "0"), "frames is 0"),
+        (("matrix", "--warm-up", "-1"), "warm-up is -1"),
         (("matrix", "--model", "depth-pro-mini", "--calib", "nowhere"), "nowhere"),
     ],
 )
@@ -118,7 +119,20 @@ def test_matrix_makes_a_table_and_goes_on_where_it_was_cut_off(cli: Cli, photos:
     blocked = out / "bundles" / "onnx-fp16"
     blocked.write_text("in the way")
     words = ("matrix", "--model", "depth-pro-mini", "--weights", "random:0", "--targets", "onnx")
-    words = (*words, "--precisions", "fp32", "fp16", "--images", str(photos), "--frames", "2", "--out", str(out))
+    words = (
+        *words,
+        "--precisions",
+        "fp32",
+        "fp16",
+        "--images",
+        str(photos),
+        "--frames",
+        "2",
+        "--warm-up",
+        "1",
+        "--out",
+        str(out),
+    )
     first = cli(*words)
     assert first.code == 1, first.err
     sound, failed = read_run(out).entries

@@ -113,7 +113,7 @@ def taken(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         target = "tensorrt" if sys.platform == "darwin" else "coreml"
         writer.finish(replace(source.manifest, target=target))
     contenders = choose_contenders([mini_bundle, broken, foreign], peers=["torch"])
-    return contenders, work / "run", bench(contenders, work / "run", frames=3)
+    return contenders, work / "run", bench(contenders, work / "run", frames=3, warm_up=1)
 
 
 def test_a_sound_bundle_and_its_peer_are_timed(taken: tuple[list[Contender], Path, Run]) -> None:
@@ -153,19 +153,20 @@ def test_a_bundle_for_another_machine_is_skipped(taken: tuple[list[Contender], P
 
 def test_a_run_that_was_cut_off_goes_on(mini_bundle: Path, tmp_path: Path) -> None:
     contenders = choose_contenders([mini_bundle])
-    first = bench(contenders, tmp_path / "run", frames=3)
+    first = bench(contenders, tmp_path / "run", frames=3, warm_up=1)
     with pytest.raises(RunError, match="holds a finished run"):
-        bench(contenders, tmp_path / "run", frames=3)
+        bench(contenders, tmp_path / "run", frames=3, warm_up=1)
     cut_off(tmp_path / "run", frames=2)
     with pytest.raises(RunError, match="beginning of another run: frames differ"):
-        bench(contenders, tmp_path / "run", frames=4)
-    second = bench(contenders, tmp_path / "run", frames=3)
+        bench(contenders, tmp_path / "run", frames=4, warm_up=1)
+    second = bench(contenders, tmp_path / "run", frames=3, warm_up=1)
     before, after = first.entries[0].timing, second.entries[0].timing
     assert before is not None
     assert after is not None
     assert after.samples_ms[:2] == before.samples_ms[:2]
     assert len(after.samples_ms) == 3
     assert any("2 sittings" in line for line in after.notes)
+    assert any("too few to tell" in line for line in after.notes)
     samples = [json.loads(line) for line in (tmp_path / "run" / SAMPLES).read_text().splitlines()]
     assert sum("ms" in line for line in samples) == 3
 
