@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.models.depth_pro_config import DEPTH_PRO
+from edgedepth.models.work import flops_a_frame
 from edgedepth.verify.latency import matmul_rate, peak_rss_bytes, timed
 
 __all__ = ["CONTENDERS", "main"]
@@ -186,19 +188,6 @@ def convert_plainly(path: Path) -> None:
     ov.save_model(converted, str(path), compress_to_fp16=True)
 
 
-def flops_a_frame() -> int:
-    """Operations of the reference's products and convolutions for one frame, two for a multiplication and a sum."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from edgedepth.models.depth_pro import DepthPro
-    from edgedepth.models.depth_pro_config import DEPTH_PRO
-
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        DepthPro(DEPTH_PRO)(torch.empty(1, 3, DEPTH_PRO.input_size, DEPTH_PRO.input_size))
-    return int(counter.get_total_flops())
-
-
 def measure_here(name: str, work: Path, repeats: int) -> dict[str, Any]:
     """Measure one contender, or the ceiling, in this process."""
     if name == "ceiling":
@@ -271,7 +260,7 @@ def main() -> int:
         work = args.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         prepare(work, args.contenders)
-        flops = flops_a_frame()
+        flops = flops_a_frame(DEPTH_PRO)
         rounds: list[dict[str, dict[str, Any]]] = []
         for number in range(args.rounds):
             rounds.append({name: measure_apart(name, args, work) for name in ("ceiling", *args.contenders)})

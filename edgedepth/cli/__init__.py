@@ -26,6 +26,8 @@ COMMANDS = (
     "repository",
     "verify",
     "debug",
+    "bench",
+    "matrix",
     "eval",
     "inspect",
     "models",

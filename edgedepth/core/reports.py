@@ -20,12 +20,14 @@ from edgedepth.core.environment import describe_machine
 from edgedepth.core.errors import OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.plain import from_plain, to_plain
+from edgedepth.core.reading import read_plain
 
 __all__ = ["ReportKind", "StoredReport", "manifest_sha256", "read_report", "save_report"]
 
 ReportKind = Literal["parity", "latency"]
 
 FORMAT = 1
+_LIMIT = 64 << 20  # bytes
 
 log = logging.getLogger("edgedepth")
 
@@ -87,11 +89,11 @@ def read_report(bundle: Bundle, kind: ReportKind) -> StoredReport | None:
     """A bundle's report, or None: there is none, it is damaged, or it is about another manifest."""
     path = bundle.file(REPORT_FILES[kind])
     try:
-        stored = from_plain(StoredReport, json.loads(path.read_text(encoding="utf-8")), where="report")
+        stored = from_plain(StoredReport, json.loads(read_plain(path, limit=_LIMIT)), where="report")
         current = manifest_sha256(bundle)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.debug("%s is no report that can be read: %s", path, error)
         return None
     if stored.manifest_sha256 != current or stored.format != FORMAT:

@@ -17,19 +17,15 @@ from edgedepth.core.bundle import open_bundle
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.depth_pro_decoding import DecoderStage
+from edgedepth.models.work import flops_a_frame, flops_of
 
 
-def gflop(config: DepthProConfig, stage: str) -> float:
+def decoder_gflop(config: DepthProConfig, *, folded: bool) -> float:
     """Of the products and convolutions, two for a multiplication and a sum."""
     grid, width = config.grid, config.width
     with torch.device("meta"), torch.no_grad():
-        model = DepthPro(config)
-        if stage == "whole":
-            run, inputs = model, [torch.empty(1, 3, config.input_size, config.input_size)]
-        else:
-            run = DecoderStage(model, folded=stage == "folded")
-            sides = [times * grid for times in (4, 4, 4, 2, 1, 1)]
-            inputs = [torch.empty(1, side, side, width) for side in sides]
+        run = DecoderStage(DepthPro(config), folded=folded)
+        inputs = [torch.empty(1, times * grid, times * grid, width) for times in (4, 4, 4, 2, 1, 1)]
         with FlopCounterMode(display=False) as counter:
             run(*inputs)
     return counter.get_total_flops() / 1e9
@@ -37,13 +33,15 @@ def gflop(config: DepthProConfig, stage: str) -> float:
 
 def test_a_frame_is_19_tflop():
     """13,375 of 35 tiles, twice 382 of the other encoders, the rest of decoder and heads."""
-    assert gflop(DEPTH_PRO, "whole") == pytest.approx(19_247, abs=1)
+    assert flops_a_frame(DEPTH_PRO) / 1e9 == pytest.approx(19_247, abs=1)
+    assert flops_of("depth-pro") == flops_a_frame(DEPTH_PRO)
+    assert flops_of("dpt-large") is None
 
 
 @pytest.mark.parametrize(("config", "saved"), [(DEPTH_PRO, 0.11), (DEPTH_PRO_MINI, 0.17)], ids=["full", "mini"])
 def test_folding_saves_operations(config: DepthProConfig, saved: float):
     """Of the decoder in strips: 5,423 and 4,819 GFLOP at full size, 11.6 and 9.4 of the mini; whole it is 5,108."""
-    assert gflop(config, "folded") < (1 - saved) * gflop(config, "plain")
+    assert decoder_gflop(config, folded=True) < (1 - saved) * decoder_gflop(config, folded=False)
 
 
 def kernels(artefact: Path, precision: str) -> Counter[str]:

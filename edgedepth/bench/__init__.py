@@ -1,0 +1,1 @@
+"""Benchmarks: contenders in processes of their own, timed in turn, and runs compared."""
