@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_bundle(args.bundle)
     if args.check_only:
         return _check(bundle, as_json=args.json)
-    manifest = bundle.manifest
-    options = engine_options(args) or EngineOptions(build=manifest.build or EngineOptions().build)
+    options = engine_options(args) or EngineOptions()
     out = args.out or _default_folder(bundle)
     with progress_bar() as progress:
         built = build_bundle(bundle, out, options, progress=progress)

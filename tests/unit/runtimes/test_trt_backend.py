@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,25 +38,12 @@ from edgedepth.trt import providers
 from edgedepth.trt.adapter import GpuFacts
 from edgedepth.trt.engines import mismatch
 from edgedepth.trt.fake_api import FakeGpu, FakeTensorRt, read_with_onnxruntime
+from edgedepth.trt.fake_frames import DlpackArray, InterfaceArray
 from edgedepth.trt.memory import DeviceArray
 from edgedepth.trt.options import EngineOptions
 
-ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000)
+ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000, driver="driver 540.4.0, CUDA 12.6")
 FRAME = draw_golden_frame()
-
-
-class OnGpu:
-    """A picture in a fake GPU's memory, as another library hands it over."""
-
-    def __init__(self, gpu: FakeGpu, picture: Any) -> None:
-        self.address = gpu.allocate(picture.nbytes)
-        gpu.upload(self.address, np.ascontiguousarray(picture))
-        self.shape, self.strides = picture.shape, None
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        where = (self.address, True)
-        return {"shape": self.shape, "typestr": "|u1", "data": where, "strides": self.strides, "version": 3}
 
 
 class Machine:
@@ -119,22 +105,24 @@ def open_stage(path: Path, stage: str = "fov", **options: object) -> object:
 class TestDepth:
     def test_it_is_that_of_onnx_runtime(self, built: Path, mini_bundle: Path) -> None:
         with EdgeDepth(built, backend="trt") as trt, EdgeDepth(mini_bundle, self_test="never") as ort:
-            assert trt.device == "cuda:0 (Orin, SM 87, tensorrt 10.16.2)"
+            assert trt.device == "cuda:0 (Orin, SM 87, driver 540.4.0, CUDA 12.6, tensorrt 10.16.2)"
             for seed in range(3):  # runs outside of graphs, recorded, and replayed
                 frame = np.roll(FRAME, 7 * seed, axis=1)
                 # the same kernels on the same graphs: only the number of threads may differ
                 np.testing.assert_allclose(trt.infer(frame).depth, ort.infer(frame).depth, rtol=1e-4)
 
-    def test_only_tiles_go_up_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
+    def test_the_picture_goes_up_once_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
             model.infer(FRAME)
             (gpu,) = machine.gpus
-            gpu.uploaded = gpu.downloaded = 0
+            gpu.uploaded = gpu.uploads = gpu.downloaded = gpu.replays = gpu.copies = 0
             model.infer(FRAME)
-            tile = 4 * 3 * 128 * 128
-            assert gpu.uploaded == tile * (35 + 2)  # the thumbnail for image_encoder and for fov
+            assert gpu.uploads == 1
+            assert gpu.uploaded == 4 * 3 * (512**2 + 256**2 + 128**2)  # 35 tiles overlap: they would be 1.7 times that
             assert gpu.downloaded == 4 * (512 * 512 + 1)
-            assert gpu.replays >= 7 + 3
+            assert gpu.replays == 7 + 3
+            # Each tile plane by plane, but the whole thumbnail at once; then 35 features and 25 of each latent.
+            assert gpu.copies == 3 * 34 + 1 + 35 + 2 * 25
 
     def test_nothing_is_allocated_after_the_first_frames(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
@@ -166,16 +154,29 @@ class TestDepth:
         gpu.synchronise()
         np.testing.assert_array_equal(down, expected)
 
-    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine, mini_bundle: Path) -> None:
+    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
             (gpu,) = machine.gpus
-            frame = OnGpu(gpu, FRAME)
-            np.testing.assert_array_equal(model.infer(frame).depth, model.infer(FRAME).depth)
-            frame.strides = (1, 1, 1)
-            with pytest.raises(FrameError, match="isn't C-contiguous"):
+            expected = model.infer(FRAME).depth
+            for frame in (InterfaceArray(gpu, FRAME), DlpackArray(gpu, FRAME)):
+                np.testing.assert_array_equal(model.infer(frame).depth, expected)
+            frame.device_index = 1
+            with pytest.raises(FrameError, match="lies on cuda:1, and this model runs on cuda:0"):
                 model.infer(frame)
-        with EdgeDepth(mini_bundle, self_test="never") as ort, pytest.raises(FrameError, match="in a GPU's memory"):
-            ort.infer(frame)
+
+    def test_a_feed_of_another_library_was_read_when_run_returns(self, built: Path, machine: Machine) -> None:
+        session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
+        (gpu,) = machine.gpus
+        image = np.random.default_rng(0).standard_normal((1, 3, 128, 128), dtype=np.float32)
+        expected = session.run({"image": image})["image_features"]
+        out = {"image_features": session.arrays.resident(expected.shape)}
+        feed = DlpackArray(gpu, image)
+        session.run({"image": feed}, out)  # type: ignore[dict-item, arg-type]
+        gpu.bytes_at(feed.address, image.nbytes)[:] = 0  # it is theirs again
+        down = np.empty_like(expected)
+        gpu.download(down, out["image_features"].address)
+        gpu.synchronise()
+        np.testing.assert_array_equal(down, expected)
 
     def test_a_device_array_that_is_not_contiguous_is_refused(self, built: Path) -> None:
         session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
@@ -243,7 +244,7 @@ class TestBuilding:
         open_stage(kit, build_if_missing=True, dla_core=0)
         assert machine.provider.built[0].options.dla_core == 0
         assert machine.provider.dla_core == 0
-        assert "the DLA leaves 1 layers to the GPU: ('Softmax',)" in caplog.text
+        assert "the DLA leaves 1 layers to the GPU: node_softmax (SOFTMAX)" in caplog.text
         with pytest.raises(EngineError, match="no engine"):
             open_stage(kit)  # the GPU's is another engine
 
