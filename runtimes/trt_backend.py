@@ -28,7 +28,7 @@ from edgedepth.trt.engines import (
     wanted_engine,
 )
 from edgedepth.trt.memory import DeviceArrays
-from edgedepth.trt.options import EngineOptions
+from edgedepth.trt.options import EngineOptions, check_arithmetic
 
 __all__ = ["TrtBackend"]
 
@@ -75,6 +75,7 @@ class TrtBackend:
         refuse_options(options, "tensorrt", "threads", "streams", "performance")
         artefact_of(bundle, stage)
         index, facts = _device_for(options.device)
+        check_arithmetic(bundle.manifest.precision, (facts.sm,))
         gpu = self._gpu(index, facts)
         gpu.use()  # engines are built for, and loaded onto, the thread's current GPU
         rebuild = build_command(bundle.path, options.dla_core)

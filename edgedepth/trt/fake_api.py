@@ -37,7 +37,10 @@ _MAGIC = b"FAKEPLAN"
 def read_with_onnxruntime(path: Path) -> tuple[StageSpec, _Compute]:
     """A ReadGraph that computes with ONNX Runtime on the CPU: the graph that a real engine is built from."""
     onnxruntime = require("onnxruntime", extra="onnx", purpose="to compute what a fake engine gives")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    # Without the pass that loses FP8's type (quantizing/fp8.py).
+    session = onnxruntime.InferenceSession(
+        str(path), providers=["CPUExecutionProvider"], disabled_optimizers=["QDQPropagationTransformer"]
+    )
 
     def specs(tensors: Any) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(name=one.name, dtype="float32", shape=tuple(one.shape)) for one in tensors)

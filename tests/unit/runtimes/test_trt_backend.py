@@ -27,6 +27,7 @@ from edgedepth.core.errors import (
     OptionError,
     SelfTestError,
     StageError,
+    UnsupportedError,
 )
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.store import cache_folder
@@ -270,6 +271,12 @@ class TestRefusals:
         with pytest.raises(EngineError, match=reason) as caught:
             EdgeDepth(built, backend="trt")
         assert f"edgedepth build {built}" in caught.value.remedy
+
+    def test_fp8_where_there_is_none(self, kit: Path, machine: Machine) -> None:
+        fp8 = rewritten(open_bundle(kit), kit, lambda manifest: replace(manifest, precision="fp8"))
+        with pytest.raises(UnsupportedError, match="SM 87 has no FP8 arithmetic"):
+            EdgeDepth(fp8, backend="trt", build_if_missing=True)
+        assert machine.provider.built == []
 
     def test_a_stale_engine(self, built: Path, machine: Machine) -> None:
         """The graph was exported again and the old engine put beside it."""
