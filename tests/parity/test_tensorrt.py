@@ -167,7 +167,7 @@ class TestFp8:
     def test_rtx_itself_refuses_it_for_sm_86_and_so_do_we(
         self, fp8: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with pytest.raises(ExportFailedError, match="Cannot compile for target.*sm86.*fp8"):
+        with pytest.raises(ExportFailedError, match=r"Cannot compile for target.*sm86.*fp8"):
             build(fp8.file("image_encoder/image_encoder.onnx"), (86,))
         assert main(["build", str(fp8.path), "--sm", "86,89", "--out", str(tmp_path / "out")]) == 2
         assert "SM 86 has no FP8 arithmetic" in capsys.readouterr().err
