@@ -57,7 +57,7 @@ def builder_here(options: EngineOptions) -> BuilderHere:
         gpu = next(iter(providers.HARDWARE().find()), None)
     except EdgeDepthError as error:
         no_gpu = str(error)
-    provider, reason = providers.choose_builder(options.provider, gpu)
+    provider, reason = providers.choose_builder(options.provider, None if options.sms else gpu)
     return BuilderHere(provider, gpu, "; ".join(filter(None, (reason, no_gpu if provider is None else ""))))
 
 

@@ -111,7 +111,7 @@ class TrtBackend:
         usable: list[tuple[TensorRt, EngineFacts]] = []
         for name in providers.LOADERS:
             provider, reason = providers.look_for(name)
-            if provider is None:
+            if provider is None or (reason := providers.not_for(provider, gpu)):
                 reasons.append(reason)
                 continue
             wanted = wanted_engine(

@@ -5,8 +5,11 @@ No machine that tests run on has a GPU: what only one can show is in tests/gpu.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
+from edgedepth.cli import main
 from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import (
@@ -376,6 +380,24 @@ class TestRefusals:
         assert len(machine.provider.built) == 2
 
 
+class TestProof:
+    def test_it_counts_for_this_card_and_this_driver_alone(
+        self, kit: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def proofs() -> int:
+            caplog.clear()
+            with EdgeDepth(kit, backend="trt", build_if_missing=True):
+                return caplog.text.count("running its golden frame")
+
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (replace(ORIN, driver="driver 580.1, CUDA 13.0"),)
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (replace(ORIN, name="AGX Orin"),)
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (ORIN,)
+        assert proofs() == 0
+
+
 class TestSelfTest:
     @pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "decoder"])
     def test_a_wrong_engine_is_not_served_and_its_stage_is_named(self, kit: Path, machine: Machine, stage: str) -> None:
@@ -415,6 +437,82 @@ class TestSelfTest:
         machine.provider = FakeTensorRt(read_with_onnxruntime, wrong={"decoder": 1.5})
         with pytest.raises(SelfTestError):
             EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+
+class TestCommandLine:
+    """The commands that the errors name are run as they are printed."""
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lambda machine, plan: setattr(machine.provider, "version", "10.17.0"),
+            lambda machine, plan: setattr(machine, "facts", (replace(ORIN, sm=110),)),
+            lambda machine, plan: plan.write_bytes(plan.read_bytes()[:-9]),
+            lambda machine, plan: plan.unlink(),
+            lambda machine, plan: setattr(machine, "provider", FakeTensorRt(read_with_onnxruntime, says_no="context")),
+        ],
+        ids=["version", "SM", "truncated", "missing", "no context"],
+    )
+    def test_the_command_of_an_engine_error_cures_it(
+        self, built: Path, machine: Machine, harm: Callable[[Machine, Path], None]
+    ) -> None:
+        bundle = open_bundle(built)
+        harm(machine, bundle.file(next(one.path for one in bundle.manifest.engines if one.stage.name == "fov")))
+        with pytest.raises(EngineError) as caught:
+            TrtBackend().open(bundle, "fov", SessionOptions())
+        machine.provider = FakeTensorRt(read_with_onnxruntime, version=machine.provider.version)
+        self.run(caught.value.remedy)
+        open_stage(built)
+
+    def test_a_dla_engine_is_built_by_the_command_of_its_error(
+        self, built: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(EngineError, match="asked for is DLA core 1") as caught:
+            open_stage(built, dla_core=1)
+        self.run(caught.value.remedy)
+        assert "engine of fov: the DLA leaves 1 layers to the GPU: node_softmax (SOFTMAX)" in capsys.readouterr().out
+        open_stage(built, dla_core=1)
+        open_stage(built)  # the GPU's engines are still there
+        assert main(["build", str(built)]) == 0  # and a build that doesn't ask for the DLA isn't one for it
+        assert machine.provider.built[-1].options.dla_core is None
+
+    def test_what_a_build_is_not_told_comes_from_the_kit(self, kit: Path, machine: Machine) -> None:
+        recipe = BuildOptions(workspace_mb=512, optimization_level=2)
+        rewritten(open_bundle(kit), kit, lambda manifest: replace(manifest, build=recipe))
+        assert main(["build", str(kit), "--optimization-level", "4"]) == 0
+        assert machine.provider.built[-1].options == BuildOptions(workspace_mb=512, optimization_level=4)
+
+    @staticmethod
+    def run(remedy: str) -> None:
+        command = re.search(r"edgedepth (build (?:[^,;]|,(?! ))+)", remedy)
+        assert command, remedy
+        assert main(shlex.split(command[1])) == 0
+
+
+def test_the_benchmark_runs_and_prints_one_table(
+    built: Path, kit: Path, machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """benchmarks/gpu without its GPU: what is measured means nothing here, that it gets to the table does."""
+    path = Path(__file__).parents[3] / "benchmarks" / "gpu" / "tensorrt_latency.py"
+    spec = importlib.util.spec_from_file_location("tensorrt_latency", path)
+    assert spec
+    assert spec.loader
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.ROUNDS = benchmark.WARM_UP = 1
+    good, bare = tmp_path / "fp32", tmp_path / "fp16"
+    built.rename(good)
+    rewritten(open_bundle(good), bare, lambda manifest: replace(manifest, engines=()))
+    parity = {"end_to_end": {"abs_rel": 3e-7}, "passed": True}
+    (tmp_path / "verify-fp32.json").write_text(json.dumps(parity))
+    assert benchmark.main(["--no-torch", "--frames", "1", "--out", str(tmp_path), str(good), str(bare)]) == 0
+    table = capsys.readouterr().out
+    for word in ("edgedepth fp32", "frame", "patch_encoder", "decoder", "3e-07", "yes", "Orin", "driver 540.4.0"):
+        assert word in table
+    assert "edgedepth fp16: " in table  # no engine: told below the table, and the rest was measured
+    figures = json.loads((tmp_path / "tensorrt_latency.json").read_text())
+    assert set(figures["stages_ms"]) == {"fp32"}
+    assert figures["frames"]["edgedepth fp32"]["memory_mb"] > 0
 
 
 def test_facts_that_agree_are_no_mismatch(built: Path) -> None:
