@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, or check, and tell."""
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, damaged_engines=True)
     if args.check_only:
         return _check(bundle, as_json=args.json)
     options = engine_options(args) or EngineOptions()

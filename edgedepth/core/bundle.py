@@ -16,8 +16,8 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedepth.core.errors import (
@@ -26,6 +26,7 @@ from edgedepth.core.errors import (
     BundlePathError,
     BundleSchemaError,
     BundleTamperedError,
+    EngineError,
 )
 from edgedepth.core.folders import check_replaceable, replace_folder, set_aside
 from edgedepth.core.hashing import sha256_files
@@ -97,25 +98,29 @@ def peek_manifest(path: Path) -> Manifest:
     return read_manifest(text, where=str(file))
 
 
-def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:
+def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, damaged_engines: bool = False) -> Bundle:
     """Open a bundle.
 
     Args:
         path: its folder.
         check_hashes: compare every file with its SHA-256 (about a second a gigabyte); names, sizes and the manifest's
             own SHA-256 are always compared.
+        damaged_engines: leave TensorRT engines that are damaged or missing out of the manifest, to build them again.
 
     Raises:
         BundleNotFoundError: no folder, or no manifest in it.
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
         BundlePathError: a file name that leads out of the folder, or a link in it.
         BundleTamperedError: a file missing, not declared, cut short, or of other content than was written.
+        EngineError: that file is an engine; with the command that builds it again.
         BundleError: a file that can't be read.
     """
     folder = Path(path)
     manifest = peek_manifest(folder)
     with _explained(folder):
-        _check_names(folder, manifest)
+        ignored = _damaged_engines(folder, manifest) if damaged_engines else set()
+        manifest = _without(manifest, ignored) if ignored else manifest
+        _check_names(folder, manifest, ignored)
         _check_manifest(folder)
         _check_sizes(folder, manifest)
         if check_hashes:
@@ -229,7 +234,33 @@ def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
     return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
+def _damaged_engines(folder: Path, manifest: Manifest) -> set[str]:
+    """Paths of engines that are not what was written."""
+
+    def is_whole(name: str) -> bool:
+        path, entry = folder / name, manifest.files[name]
+        return path.is_file() and path.stat().st_size == entry.size and sha256_files([path]) == [entry.sha256]
+
+    declared = {engine.path for engine in manifest.engines if engine.path in manifest.files}
+    return {name for name in declared if not is_whole(name)}
+
+
+def _without(manifest: Manifest, paths: set[str]) -> Manifest:
+    return replace(
+        manifest,
+        engines=tuple(engine for engine in manifest.engines if engine.path not in paths),
+        files={name: entry for name, entry in manifest.files.items() if name not in paths},
+    )
+
+
+def _damaged(folder: Path, manifest: Manifest, name: str, problem: str) -> BundleError:
+    """A file that isn't what was written: of an engine the graph is still there, and it is built again."""
+    if any(engine.path == name for engine in manifest.engines):
+        return EngineError(problem, remedy=f"build it again: edgedepth build {shlex.quote(str(folder))}")
+    return BundleTamperedError(problem, remedy=_EXPORT_AGAIN)
+
+
+def _check_names(folder: Path, manifest: Manifest, ignored: Collection[str] = ()) -> None:
     """Compare the folder's listing with the manifest, both ways."""
     for name in manifest.files:
         if not all(_PART.fullmatch(part) for part in name.split("/")):
@@ -243,9 +274,9 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise BundleSchemaError(
             f"{folder / MANIFEST} uses {unknown[0]!r}, which is not among its files", remedy=_EXPORT_AGAIN
         )
-    present = _list_files(folder)
+    present = _list_files(folder) - set(ignored)
     if missing := sorted(set(manifest.files) - present):
-        raise BundleTamperedError(f"{folder / missing[0]} is missing", remedy=_EXPORT_AGAIN)
+        raise _damaged(folder, manifest, missing[0], f"{folder / missing[0]} is missing")
     if undeclared := _undeclared(manifest, present):
         raise BundleTamperedError(
             f"{folder / undeclared[0]} is not a file of this bundle", remedy=f"move it elsewhere, or {_EXPORT_AGAIN}"
@@ -268,17 +299,15 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
         if not path.is_file():
             raise BundleTamperedError(f"{path} is not a plain file", remedy=_EXPORT_AGAIN)
         if (size := path.stat().st_size) != entry.size:
-            raise BundleTamperedError(f"{path} has {size} bytes; the manifest says {entry.size}", remedy=_EXPORT_AGAIN)
+            raise _damaged(folder, manifest, name, f"{path} has {size} bytes; the manifest says {entry.size}")
 
 
 def _check_hashes(folder: Path, manifest: Manifest) -> None:
     digests = sha256_files(folder / name for name in manifest.files)
     for (name, entry), digest in zip(manifest.files.items(), digests, strict=True):
         if digest != entry.sha256:
-            raise BundleTamperedError(
-                f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…",
-                remedy=_EXPORT_AGAIN,
-            )
+            problem = f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…"
+            raise _damaged(folder, manifest, name, problem)
 
 
 def _digest_line(manifest: bytes) -> bytes:

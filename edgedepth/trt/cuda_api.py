@@ -18,7 +18,7 @@ from edgedepth.core.errors import DeviceError, DeviceMemoryError, StageError
 from edgedepth.core.optional import require
 from edgedepth.trt.adapter import GpuFacts
 
-__all__ = ["CudaGpu", "find_gpus"]
+__all__ = ["CudaGpu", "driver_words", "find_gpus"]
 
 _OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -55,13 +55,22 @@ def find_gpus() -> tuple[GpuFacts, ...]:
 
 
 def _driver() -> str:
-    """The driver's own version where Linux tells it (Jetson's too), and the CUDA that it is for."""
     number = int(_checked(_runtime().cudaDriverGetVersion()))
-    cuda = f"CUDA {number // 1000}.{number % 1000 // 10}"
     with contextlib.suppress(OSError):
-        if found := re.search(r"NVRM version:.*?(\d+\.\d[\d.]*)", _DRIVER_FILE.read_text(errors="replace")):
-            return f"driver {found[1]}, {cuda}"
-    return f"driver of {cuda}"
+        return driver_words(_DRIVER_FILE.read_text(encoding="utf-8", errors="replace"), number)
+    return driver_words("", number)
+
+
+def driver_words(told: str, number: int) -> str:
+    """A driver in words: "driver 540.4.0, CUDA 12.6".
+
+    Args:
+        told: what Linux, a Jetson's too, tells of the driver; empty on other systems.
+        number: of the CUDA that the driver is for, as CUDA counts, 12060.
+    """
+    cuda = f"CUDA {number // 1000}.{number % 1000 // 10}"
+    found = re.search(r"NVRM version:.*?(\d+\.\d[\d.]*)", told)
+    return f"driver {found[1]}, {cuda}" if found else f"driver of {cuda}"
 
 
 class CudaGpu:

@@ -151,7 +151,7 @@ def test_what_the_graphs_compute_is_the_reference(exported: Bundle) -> None:
 def fp8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The trained mini in FP8, as the command line exports it."""
     folder = tmp_path_factory.mktemp("fp8")
-    assert main(["calibrate", "synthetic:6", "--out", str(folder / "calib"), "--count", "6"]) == 0
+    assert main(["calibrate", "synthetic:8", "--out", str(folder / "calib"), "--count", "8"]) == 0
     words = ["--provider", "tensorrt-rtx", "--calib", str(folder / "calib"), "--out", str(folder / "bundle")]
     assert main(["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp8", "--sm", "89,120", *words]) == 0
     return open_bundle(folder / "bundle")

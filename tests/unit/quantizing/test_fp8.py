@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgedepth.calibration.blocks import find_layers
-from edgedepth.calibration.fp8 import E4M3_MAX, fp8_scale, peaks_of, quantize_fp8
+from edgedepth.calibration.fp8 import E4M3_MAX, HEADROOM, fp8_scale, peaks_of, quantize_fp8
 from edgedepth.cli import main
 from edgedepth.core.errors import ExportFailedError, UnsupportedError
 from edgedepth.core.spec import StageSpec, TensorSpec
@@ -58,7 +58,7 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
 
 def test_it_computes_what_torchs_float8_computes(stage: Path) -> None:
     x = np.random.default_rng(0).standard_normal((1, 6, WIDTH), dtype=np.float32)
-    peak = float(np.abs(x).max()) / 2  # what is larger saturates
+    peak = float(np.abs(x).max()) / 2 / HEADROOM  # what is larger saturates
     layers = find_layers(stage, "one")
     quantize_fp8(stage, layers, {"linear": peak})
     module = OneLinear().half()
@@ -69,7 +69,10 @@ def test_it_computes_what_torchs_float8_computes(stage: Path) -> None:
         return (scaled.to(torch.float8_e4m3fn).float() * scale).half()
 
     weight = module.linear.weight.detach()
-    product = rounded(torch.from_numpy(x).half(), peak).float() @ rounded(weight, float(weight.abs().max())).float().T
+    product = (
+        rounded(torch.from_numpy(x).half(), HEADROOM * peak).float()
+        @ rounded(weight, float(weight.abs().max())).float().T
+    )
     expected = (product + module.linear.bias.detach().float()).numpy()
     # fp16 keeps 11 bits, here of the product and of the sum: two roundings of values of up to 4
     np.testing.assert_allclose(run(stage, x), expected, atol=4e-3)
