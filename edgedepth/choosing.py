@@ -131,6 +131,8 @@ def export_command(model: str, target: str | None, precision: Precision | None) 
     """The command that makes such a bundle; without a target, the first that has the precision."""
     if precision == "int8":
         return f"edgedepth export --model {model} --target {target or 'onnx'} --int8 --calib SET"
+    if precision == "fp8":
+        return f"edgedepth export --model {model} --target tensorrt --fp8 --calib SET"
     if target is None:
         target = next((name for name, able in PRECISIONS.items() if precision in (None, *able)), "onnx")
     # Only what can be exported is worth a command.

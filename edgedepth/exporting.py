@@ -54,6 +54,12 @@ def export_bundle(
             "INT8 is made and measured on a calibration set, which this function doesn't take",
             remedy="edgedepth export --int8 --calib SET, or edgedepth.quantizing.exporting.export_int8_bundle",
         )
+    if options.precision == "fp8":
+        raise UnsupportedError(
+            "FP8 is made and measured on a calibration set, which this function doesn't take",
+            remedy="edgedepth export --target tensorrt --fp8 --calib SET, or "
+            "edgedepth.quantizing.fp8.export_fp8_bundle",
+        )
     entry = model_entry(model)
     exporter = exporter_for(target)
     support = exporter.check(options)

@@ -43,7 +43,7 @@ class EdgeDepth:
             `export` extra). "auto": what the bundle was exported for.
         device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu"; on coreml "auto",
             "cpu", "gpu", "npu". A device asked for by name is that device or an error.
-        precision: "fp32", "fp16", "bf16" or "int8" to choose among the store's bundles; None takes any.
+        precision: "fp32", "fp16", "bf16", "int8" or "fp8" to choose among the store's bundles; None takes any.
         weights: a checkpoint for backend="torch"; None: the cache, else a download. A bundle holds its own.
         color: order of a frame's channels: "bgr" as OpenCV reads them, or "rgb".
         tile_batch: tiles a call of the patch encoder, for bundles exported with --dynamic-batch; "auto" measures once
@@ -137,8 +137,8 @@ class EdgeDepth:
 
         Args:
             frame: (H, W, 3) uint8 in `color` order; also (H, W), (H, W, 1), (H, W, 4), float in 0..1. 16 to 8192
-                pixels a side. It is never written to. On tensorrt also such an array in the GPU's memory, with
-                `__cuda_array_interface__` and C-contiguous.
+                pixels a side. It is never written to. Also such an array of another library through DLPack; on
+                tensorrt it may lie in the GPU's memory (DLPack or `__cuda_array_interface__`), rows with a pitch.
             focal_px: the camera's focal length in pixels of this frame. Then the field of view is not predicted,
                 and its stage is neither run nor loaded. None: predicted.
             caption: for RSA models: what the picture shows, which tells its scale; of several captions the median

@@ -12,7 +12,7 @@ from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.spec import StageSpec
 from edgedepth.exporters.base import DEFAULT_OPSET, ExportOptions, Support
-from edgedepth.exporters.trt_engines import add_engines, builder_here, refuse_findings
+from edgedepth.exporters.trt_engines import add_engines, builder_here, refuse_findings, without_dla
 from edgedepth.exporters.writing import Recipe, check_options, export_stages
 from edgedepth.models.loading import LoadedModel
 from edgedepth.trt.options import EngineOptions
@@ -69,7 +69,7 @@ class TensorRtExporter:
             suffix=".onnx",
             write_stage=write_stage,
             toolchain=versions_of(_TOOLCHAIN) | {"onnx-opset": str(options.opset)},
-            build=engine.build,
+            build=without_dla(engine.build),
         )
         kit = export_stages(source, options, out, recipe, progress=progress)
         if builder.provider is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle, BundleWriter, open_bundle, write_bundle
-from edgedepth.core.engine import EngineFacts
+from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import DeviceError, EdgeDepthError, ExportFailedError, OptionError
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.optional import is_installed
@@ -18,7 +18,7 @@ from edgedepth.core.progress import Progress, silent
 from edgedepth.trt import providers
 from edgedepth.trt.adapter import GpuFacts, TensorRt
 from edgedepth.trt.building import Graph, build_engine
-from edgedepth.trt.engines import onnx_digest
+from edgedepth.trt.engines import build_command, naming, onnx_digest
 from edgedepth.trt.lint import Finding, lint_file
 from edgedepth.trt.options import EngineOptions
 
@@ -30,6 +30,7 @@ __all__ = [
     "check_graphs",
     "proven_here",
     "refuse_findings",
+    "without_dla",
 ]
 
 log = logging.getLogger("edgedepth")
@@ -56,7 +57,7 @@ def builder_here(options: EngineOptions) -> BuilderHere:
         gpu = next(iter(providers.HARDWARE().find()), None)
     except EdgeDepthError as error:
         no_gpu = str(error)
-    provider, reason = providers.choose_builder(options.provider, gpu)
+    provider, reason = providers.choose_builder(options.provider, None if options.sms else gpu)
     return BuilderHere(provider, gpu, "; ".join(filter(None, (reason, no_gpu if provider is None else ""))))
 
 
@@ -81,7 +82,7 @@ def build_bundle(bundle: Bundle, out: Path, options: EngineOptions, *, progress:
             f"no engine can be built on this machine: {builder.reason}",
             remedy="copy the bundle to the device and run 'edgedepth build' there; edgedepth doctor tells more",
         )
-    return add_engines(bundle, out, builder, options, progress=progress)
+    return add_engines(bundle, out, builder, _over_recipe(options, bundle.manifest.build), progress=progress)
 
 
 def add_engines(
@@ -92,14 +93,14 @@ def add_engines(
     assert provider is not None
     steps = len(manifest.artefacts) + 1
     engines = []
-    with write_bundle(out) as writer:
+    with naming(bundle.path, options.build.dla_core), write_bundle(out) as writer:
         _copy(bundle, writer, replaced=out.resolve() == bundle.path.resolve())
         for number, (stage, artefact) in enumerate(manifest.artefacts.items()):
             step = f"engine of {stage}"
             progress(step, number, steps)
             path = writer.folder / artefact.path
             if is_installed("onnx"):
-                refuse_findings(path)
+                refuse_findings(path, remedy="they are listed by: edgedepth build BUNDLE --check-only")
             graph = Graph(
                 stage=artefact.stage,
                 onnx=path,
@@ -129,8 +130,12 @@ def check_graphs(bundle: Bundle) -> dict[str, list[Finding]]:
     return {stage: lint_file(bundle.file(artefact.path)) for stage, artefact in bundle.manifest.artefacts.items()}
 
 
-def refuse_findings(path: Path) -> None:
+def refuse_findings(path: Path, *, remedy: str = "use --target onnx for other runtimes, and report this line") -> None:
     """Refuse a graph that TensorRT would refuse or compute wrongly.
+
+    Args:
+        path: of the .onnx.
+        remedy: for the message; by default that of a graph that no bundle holds yet.
 
     Raises:
         ExportFailedError: the first finding, and how many there are.
@@ -138,7 +143,7 @@ def refuse_findings(path: Path) -> None:
     if findings := lint_file(path):
         raise ExportFailedError(
             f"{path.name} has {len(findings)} places that TensorRT refuses or computes wrongly, first {findings[0]}",
-            remedy="'edgedepth build --check-only BUNDLE' lists them; use --target onnx for other runtimes",
+            remedy=remedy,
         )
 
 
@@ -157,7 +162,7 @@ def proven_here(bundle: Bundle) -> str:
         parts.append(f"{built[0].provider} {built[0].version} built every stage on {built[0].device}")
     if not own:
         parts.append("no engine was built: this is a build kit")
-    missing = "" if built else "; run 'edgedepth build BUNDLE' on the device for an engine of its own"
+    missing = "" if built else f"; run '{build_command(bundle.path)}' on the device for an engine of its own"
     return (
         f"Proven here: {'; '.join(parts)}. Left to the device: that its TensorRT computes the same depth. "
         f"EdgeDepth runs the bundle's golden frame there before it serves, and refuses an engine that differs{missing}."
@@ -206,10 +211,25 @@ def _with_engines(
         manifest,
         target="tensorrt",
         engines=(*kept, *built),
-        build=options.build,
+        build=without_dla(options.build),
         files=writer.file_entries(),
         toolchain=manifest.toolchain | {provider.provider: provider.version},
     )
+
+
+def without_dla(build: BuildOptions) -> BuildOptions:
+    """A recipe as a bundle keeps it: the DLA is asked for each time, or nobody could ask for the GPU again."""
+    return replace(build, dla_core=None)
+
+
+def _over_recipe(options: EngineOptions, recipe: BuildOptions | None) -> EngineOptions:
+    """What was asked for now, and for the rest what the kit says."""
+    if recipe is None:
+        return options
+    asked = options.build
+    workspace_mb = recipe.workspace_mb if asked.workspace_mb is None else asked.workspace_mb
+    level = recipe.optimization_level if asked.optimization_level is None else asked.optimization_level
+    return replace(options, build=replace(asked, workspace_mb=workspace_mb, optimization_level=level))
 
 
 def _within(progress: Progress, step: str, number: int, steps: int) -> Progress:

@@ -77,7 +77,7 @@ class KServeSession:
             if not self._client.is_model_ready(model):
                 raise DeviceError(
                     f"the server at {url} has no model {model} that is ready",
-                    remedy="edgedepth repository BUNDLE --server triton --out REPO writes its repository; see the server's log",
+                    remedy="edgedepth repository BUNDLE --server triton --out REPO writes them; see the server's log",
                 )
             self._check_model(self._client.get_model_metadata(model))
         except self._grpc.InferenceServerException as error:
@@ -116,7 +116,7 @@ class KServeSession:
             if array is None or array.shape != buffer.shape or array.dtype != buffer.dtype:
                 got = "nothing" if array is None else f"{array.dtype} {array.shape}"
                 raise StageError(
-                    f"stage {self._stage.name}: output {name!r} came as {got}; {buffer.dtype} {buffer.shape} is declared",
+                    f"stage {self._stage.name}: output {name!r} came as {got}, not as {buffer.dtype} {buffer.shape}",
                     remedy="the server holds another bundle: write its repository from this one",
                 )
             buffer[...] = array

@@ -95,6 +95,7 @@ class OrtSession:
         path: the .onnx file; its external data lies beside it.
         stage: what the manifest declares; the file has to agree.
         options: device and threads.
+        without: passes of onnxruntime's own that are left out.
 
     Raises:
         MissingExtraError: onnxruntime isn't installed.
@@ -103,10 +104,10 @@ class OrtSession:
         BundleTamperedError: the file doesn't load, or isn't what the manifest declares.
     """
 
-    def __init__(self, path: Path, stage: StageSpec, options: SessionOptions) -> None:
+    def __init__(self, path: Path, stage: StageSpec, options: SessionOptions, *, without: Sequence[str] = ()) -> None:
         refuse_options(options, "onnx", "streams", "performance", "dla_core", "build_if_missing")
         self._stage = stage
-        self._session: Any = _load(path, options)
+        self._session: Any = _load(path, options, without)
         _compare_declaration(path, stage, self._session)
         self._device = _device_in_words(self._session)
         _log.debug("stage %s runs on %s (onnxruntime)", stage.name, self._device)
@@ -158,18 +159,22 @@ def _onnxruntime() -> Any:
     return require("onnxruntime", extra="onnx", purpose="to run ONNX bundles")
 
 
-def _load(path: Path, options: SessionOptions) -> Any:
+def _load(path: Path, options: SessionOptions, without: Sequence[str]) -> Any:
     ort = _onnxruntime()
     providers = providers_for(options.device, ort.get_available_providers())
     wanted = providers[0][0]
     try:
         session = ort.InferenceSession(
-            str(path), _session_options(ort, options), providers=providers, enable_fallback=0
+            str(path),
+            _session_options(ort, options),
+            providers=providers,
+            enable_fallback=0,
+            disabled_optimizers=list(without),
         )
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
         if wanted == _CUDA and options.device == "auto":
             _log.warning("CUDA did not start (%s); trying the CPU", _first_line(error))
-            return _load(path, replace(options, device="cpu"))
+            return _load(path, replace(options, device="cpu"), without)
         if wanted == _CUDA and "CUDA" in str(error):
             raise DeviceError(
                 f"device {options.device!r}: CUDA did not start: {_first_line(error)}", remedy=_CHECK_GPU

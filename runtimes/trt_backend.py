@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +16,19 @@ from edgedepth.runtimes.trt_session import TrtSession
 from edgedepth.trt import providers
 from edgedepth.trt.adapter import Gpu, GpuFacts, TensorRt
 from edgedepth.trt.building import Graph, build_engine
-from edgedepth.trt.engines import bundle_engine, cached_engine, keep, mismatch, onnx_digest, read_plan, wanted_engine
+from edgedepth.trt.engines import (
+    build_command,
+    bundle_engine,
+    cached_engine,
+    keep,
+    mismatch,
+    naming,
+    onnx_digest,
+    read_plan,
+    wanted_engine,
+)
 from edgedepth.trt.memory import DeviceArrays
-from edgedepth.trt.options import EngineOptions
+from edgedepth.trt.options import EngineOptions, check_arithmetic
 
 __all__ = ["TrtBackend"]
 
@@ -66,16 +75,22 @@ class TrtBackend:
         refuse_options(options, "tensorrt", "threads", "streams", "performance")
         artefact_of(bundle, stage)
         index, facts = _device_for(options.device)
-        provider, engine, path = self._find(bundle, stage, facts, options)
-        plan = read_plan(path, engine, rebuild=_rebuild(bundle))
-        if why := provider.refusal(plan):
-            raise EngineError(f"{path} is no engine: {why}", remedy=_rebuild(bundle))
+        check_arithmetic(bundle.manifest.precision, (facts.sm,))
         gpu = self._gpu(index, facts)
-        loaded = provider.load(plan, gpu, dla_core=options.dla_core)
-        words = f"cuda:{index} ({facts.name}, SM {facts.sm}, {provider.provider} {provider.version})"
-        if engine.on_gpu:
-            log.warning("stage %s: the DLA leaves %d layers to the GPU: %s", stage, len(engine.on_gpu), engine.on_gpu)
-        return TrtSession(bundle.manifest.artefacts[stage].stage, loaded, DeviceArrays(gpu), words)
+        gpu.use()  # engines are built for, and loaded onto, the thread's current GPU
+        rebuild = build_command(bundle.path, options.dla_core)
+        with naming(bundle.path, options.dla_core):
+            provider, engine, path = self._find(bundle, stage, facts, options)
+            plan = read_plan(path, engine, rebuild=rebuild)
+            if why := provider.refusal(plan):
+                raise EngineError(f"{path} is no engine: {why}", remedy=rebuild)
+            loaded = provider.load(plan, gpu, dla_core=options.dla_core)
+            if engine.on_gpu:
+                log.warning("stage %s: %s", stage, engine.left_to_gpu())
+            product = f"{provider.provider} {provider.version}"
+            # All that a proof depends on: it is remembered by this.
+            words = f"cuda:{index} ({', '.join(filter(None, (facts.name, f'SM {facts.sm}', facts.driver, product)))})"
+            return TrtSession(bundle.manifest.artefacts[stage].stage, loaded, DeviceArrays(gpu), words)
 
     def identity(self, bundle: Bundle, options: SessionOptions) -> str:
         """Names the engines that would run: one that was built again asks for a new self-test."""
@@ -96,7 +111,7 @@ class TrtBackend:
         usable: list[tuple[TensorRt, EngineFacts]] = []
         for name in providers.LOADERS:
             provider, reason = providers.look_for(name)
-            if provider is None:
+            if provider is None or (reason := providers.not_for(provider, gpu)):
                 reasons.append(reason)
                 continue
             wanted = wanted_engine(
@@ -120,7 +135,7 @@ class TrtBackend:
         if not options.build_if_missing:
             raise EngineError(
                 f"{bundle.path}: stage {stage} has no engine for {gpu.name} (SM {gpu.sm}): {'; '.join(reasons)}",
-                remedy=f"{_rebuild(bundle)}, or EdgeDepth(..., build_if_missing=True)",
+                remedy=f"{build_command(bundle.path, options.dla_core)}, or EdgeDepth(..., build_if_missing=True)",
             )
         return self._build(bundle, gpu, options, *usable[0])
 
@@ -178,7 +193,3 @@ def _device_for(device: str) -> tuple[int, GpuFacts]:
             remedy="edgedepth doctor lists the devices that are here",
         )
     return index, gpus[index]
-
-
-def _rebuild(bundle: Bundle) -> str:
-    return f"edgedepth build {shlex.quote(str(bundle.path))}"

@@ -14,7 +14,8 @@ from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.trt.adapter import Engine
-from edgedepth.trt.memory import DeviceArray, DeviceArrays, PinnedArray, as_device_array, is_device_array
+from edgedepth.trt.foreign import is_device_array
+from edgedepth.trt.memory import DeviceArray, DeviceArrays, as_device_array
 
 __all__ = ["TrtSession"]
 
@@ -26,9 +27,9 @@ log = logging.getLogger("edgedepth")
 class TrtSession:
     """An engine and its buffers, allocated at the first run and kept.
 
-    Feeds are numpy arrays or device arrays (`__cuda_array_interface__`, float32, C-contiguous); `out` takes the
-    program's resident arrays too. A run whose outputs all stay on the device returns when its feeds were read, and the
-    GPU works on.
+    Feeds are numpy arrays or device arrays (DLPack, `__cuda_array_interface__`; float32, C-contiguous); `out` takes the
+    program's resident arrays too. A run whose outputs all stay on the device returns when its feeds from the host or
+    from other libraries were read, and the GPU works on.
 
     Not thread-safe: it has one set of buffers. Open one for each thread.
 
@@ -71,7 +72,11 @@ class TrtSession:
         """Run the stage once, as Session.run() says; device arrays are read and written where they lie."""
         if self._engine is None:
             raise closed_stage(self._stage)
+        gpu = self.arrays.gpu
+        gpu.use()
         given: dict[str, Any] = {name: self._viewed(array) for name, array in feeds.items()}
+        # Another library may write its array again as soon as run() returns; the program's own are in our stream.
+        foreign = any(given[name] is not array for name, array in feeds.items())
         kinds = self.arrays.kinds
         sizes = check_feeds(self._stage, given, kinds)
         results: dict[str, Any] = output_buffers(self._stage, out, sizes, kinds)
@@ -80,10 +85,11 @@ class TrtSession:
             name: array if isinstance(array, DeviceArray) else self._buffer(name, array.shape)
             for name, array in results.items()
         }
-        gpu = self.arrays.gpu
         try:
-            feeds_were_read = gpu.mark()
+            # Without foreign arrays the mark lies before the run: the host prepares the next one meanwhile.
+            feeds_were_read = None if foreign else gpu.mark()
             self._enqueue(self._engine, inputs, outputs)
+            feeds_were_read = feeds_were_read or gpu.mark()
             self._download(results, outputs)
             feeds_were_read()
         except StageError as error:
@@ -93,6 +99,7 @@ class TrtSession:
     def close(self) -> None:
         """Free the engine and the buffers."""
         if self._engine is not None:
+            self.arrays.gpu.use()
             # Nothing may still be running in memory that is about to be freed.
             self.arrays.gpu.synchronise()
             self._graphs.clear()
@@ -102,12 +109,10 @@ class TrtSession:
         self._buffers.clear()
 
     def _viewed(self, array: object) -> object:
-        """Another library's device array as one of ours; its stream is not ours, so everything is waited for."""
-        if not is_device_array(array):
+        """Another library's device array as one of ours."""
+        if isinstance(array, np.ndarray) or not is_device_array(array):
             return array
-        if not isinstance(array, DeviceArray):
-            self.arrays.gpu.synchronise(everything=True)
-        return as_device_array(array)
+        return as_device_array(array, self.arrays.gpu)
 
     def _on_device(self, name: str, array: Any) -> DeviceArray:
         """The feed's own memory, or an upload of it."""
@@ -118,10 +123,8 @@ class TrtSession:
                     remedy="make it contiguous first",
                 )
             return array
-        staged = array
-        if not (isinstance(array, PinnedArray) and array.flags.c_contiguous):
-            staged = self._staged(name, array.shape)
-            np.copyto(staged, array)
+        staged = self._staged(name, array.shape)
+        np.copyto(staged, array)
         buffer = self._buffer(name, array.shape)
         self.arrays.gpu.upload(buffer.address, staged)
         return buffer
@@ -193,5 +196,5 @@ def _compare_declaration(stage: StageSpec, engine: Engine) -> None:
         if expected != found:
             raise EngineError(
                 f"the engine of stage {stage.name} has the {kind} {found}; the manifest declares {expected}",
-                remedy="build it again: edgedepth build BUNDLE",
+                remedy="build it again: edgedepth build BUNDLE",  # the backend puts the path in
             )

@@ -71,11 +71,17 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="onnx, openvino, trt, coreml, or torch for the reference itself (default: the bundle's)",
     )
-    parser.add_argument("--precision", help="fp32, fp16, bf16 or int8, to choose among the store's bundles")
+    parser.add_argument("--precision", help="fp32, fp16, bf16, int8 or fp8, to choose among the store's bundles")
     parser.add_argument(
         "--build-if-missing",
         action="store_true",
         help="with --backend trt: build engines that the bundle lacks for this device, and keep them",
+    )
+    parser.add_argument(
+        "--dla",
+        type=int,
+        metavar="CORE",
+        help="with --backend trt: run on this DLA core of a Jetson, the rest on its GPU",
     )
     add_device(parser)
     add_weights(parser, "with --backend torch: ")
@@ -118,4 +124,5 @@ def open_runner(args: argparse.Namespace) -> EdgeDepth:
         tile_batch=args.tile_batch,
         resident=args.resident,
         build_if_missing=args.build_if_missing,
+        dla_core=args.dla,
     )

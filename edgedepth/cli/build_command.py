@@ -37,11 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, or check, and tell."""
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, damaged_engines=True)
     if args.check_only:
         return _check(bundle, as_json=args.json)
-    manifest = bundle.manifest
-    options = engine_options(args) or EngineOptions(build=manifest.build or EngineOptions().build)
+    options = engine_options(args) or EngineOptions()
     out = args.out or _default_folder(bundle)
     with progress_bar() as progress:
         built = build_bundle(bundle, out, options, progress=progress)

@@ -6,6 +6,7 @@ edgedepth export --target openvino --bf16
 edgedepth export --target tensorrt --fp16
 edgedepth export --target coreml --compute-layout ane
 edgedepth export --target onnx --int8 --calib SET --budget absrel=0.01
+edgedepth export --target tensorrt --fp8 --calib SET
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from edgedepth.cli.arguments import add_engine_options, add_weights, engine_options
 from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.cli.fp8_arguments import export_fp8
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
 from edgedepth.core.bundle import Bundle
@@ -61,6 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="int8",
         help="on a calibration set, see below; coreml: weights of 8 bits, arithmetic as --fp16",
+    )
+    precision.add_argument(
+        "--fp8",
+        dest="precision",
+        action="store_const",
+        const="fp8",
+        help="tensorrt, from SM 89 on: the encoders' linear layers in FP8, the rest as --fp16; with --calib",
     )
     add_weights(parser)
     parser.add_argument(
@@ -110,7 +119,10 @@ def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export and tell what was written."""
     options = _options(args)
-    bundle = export_int8(args, options) if asks_for_int8(args) else _export(args, options)
+    if args.precision == "fp8":
+        bundle = export_fp8(args, options)
+    else:
+        bundle = export_int8(args, options) if asks_for_int8(args) else _export(args, options)
     if args.json:
         print_json(bundle_facts(bundle))
         return 0

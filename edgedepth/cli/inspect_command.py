@@ -85,6 +85,9 @@ def print_bundle(bundle: Bundle) -> None:
         print_table(
             ("engine of", "built by", "for", "size MB", "build s", "peak MB"), [_engine(e) for e in manifest.engines]
         )
+    for engine in manifest.engines:
+        if engine.on_gpu:
+            print(f"engine of {engine.stage.name}: {engine.left_to_gpu()}")
 
 
 def _latency_line(stored: StoredReport) -> str:
@@ -99,7 +102,8 @@ def _engine(engine: EngineFacts) -> tuple[str, ...]:
     return (
         engine.stage.name,
         f"{engine.provider} {engine.version}",
-        f"{engine.device}, {sms}" if engine.device else f"{sms}, ahead of time",
+        ("" if engine.options.dla_core is None else f"DLA core {engine.options.dla_core}, ")
+        + (f"{engine.device}, {sms}" if engine.device else f"{sms}, ahead of time"),
         f"{engine.size / 1e6:.1f}",
         f"{engine.build_s:.1f}",
         "–" if engine.peak_rss_mb is None else f"{engine.peak_rss_mb:.0f}",

@@ -16,8 +16,8 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgedepth.core.errors import (
@@ -26,6 +26,7 @@ from edgedepth.core.errors import (
     BundlePathError,
     BundleSchemaError,
     BundleTamperedError,
+    EngineError,
 )
 from edgedepth.core.file_stamps import FileStamp, stamp_of
 from edgedepth.core.folders import check_replaceable, remove_folder, replace_folder, set_aside
@@ -97,7 +98,7 @@ class Bundle:
         with _explained(self.path):
             before = {name: stamp_of(self.path / name) for name in self.manifest.files}
             touched = [name for name, stamp in self.stamps.items() if before[name] != stamp]
-            _check_hashes(self.path, {name: self.manifest.files[name] for name in touched})
+            _check_hashes(self.path, self.manifest, touched)
         yield
         with _explained(self.path):
             changed = [name for name, stamp in before.items() if stamp_of(self.path / name) != stamp]
@@ -141,7 +142,13 @@ def manifest_bytes(path: Path) -> bytes:
     return content
 
 
-def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, trusted_key: str | None = None) -> Bundle:
+def open_bundle(
+    path: str | os.PathLike[str],
+    *,
+    check_hashes: bool = True,
+    trusted_key: str | None = None,
+    damaged_engines: bool = False,
+) -> Bundle:
     """Open a bundle.
 
     Args:
@@ -150,6 +157,7 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, trus
             own SHA-256 are always compared.
         trusted_key: a minisign public key, as a file or as its line that begins with RW: only a bundle that it signed
             is opened. None: no signature is looked at.
+        damaged_engines: leave TensorRT engines that are damaged or missing out of the manifest, to build them again.
 
     Raises:
         SignatureError: not signed with the trusted key.
@@ -157,6 +165,7 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, trus
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
         BundlePathError: a file name that leads out of the folder, or a link in it.
         BundleTamperedError: a file missing, not declared, cut short, or of other content than was written.
+        EngineError: that file is an engine; with the command that builds it again.
         BundleError: a file that can't be read.
     """
     folder = Path(path)
@@ -165,12 +174,14 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True, trus
         check_signature(folder, content, trusted_key)  # before anything in it is believed
     manifest = _parsed(folder, content)
     with _explained(folder):
-        _check_names(folder, manifest)
+        ignored = _damaged_engines(folder, manifest) if damaged_engines else set()
+        manifest = _without(manifest, ignored) if ignored else manifest
+        _check_names(folder, manifest, ignored)
         _check_manifest(folder, content)
         _check_sizes(folder, manifest)
         stamps = {name: stamp_of(folder / name) for name in manifest.files}
         if check_hashes:
-            _check_hashes(folder, manifest.files)
+            _check_hashes(folder, manifest)
     return Bundle(folder, manifest, stamps)
 
 
@@ -299,7 +310,33 @@ def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
     return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
+def _damaged_engines(folder: Path, manifest: Manifest) -> set[str]:
+    """Paths of engines that are not what was written."""
+
+    def is_whole(name: str) -> bool:
+        path, entry = folder / name, manifest.files[name]
+        return path.is_file() and path.stat().st_size == entry.size and sha256_files([path]) == [entry.sha256]
+
+    declared = {engine.path for engine in manifest.engines if engine.path in manifest.files}
+    return {name for name in declared if not is_whole(name)}
+
+
+def _without(manifest: Manifest, paths: set[str]) -> Manifest:
+    return replace(
+        manifest,
+        engines=tuple(engine for engine in manifest.engines if engine.path not in paths),
+        files={name: entry for name, entry in manifest.files.items() if name not in paths},
+    )
+
+
+def _damaged(folder: Path, manifest: Manifest, name: str, problem: str) -> BundleError:
+    """A file that isn't what was written: of an engine the graph is still there, and it is built again."""
+    if any(engine.path == name for engine in manifest.engines):
+        return EngineError(problem, remedy=f"build it again: edgedepth build {shlex.quote(str(folder))}")
+    return BundleTamperedError(problem, remedy=_EXPORT_AGAIN)
+
+
+def _check_names(folder: Path, manifest: Manifest, ignored: Collection[str] = ()) -> None:
     """Compare the folder's listing with the manifest, both ways."""
     for name in manifest.files:
         if not all(_PART.fullmatch(part) for part in name.split("/")):
@@ -313,9 +350,9 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise BundleSchemaError(
             f"{folder / MANIFEST} uses {unknown[0]!r}, which is not among its files", remedy=_EXPORT_AGAIN
         )
-    present = _list_files(folder)
+    present = _list_files(folder) - set(ignored)
     if missing := sorted(set(manifest.files) - present):
-        raise BundleTamperedError(f"{folder / missing[0]} is missing", remedy=_EXPORT_AGAIN)
+        raise _damaged(folder, manifest, missing[0], f"{folder / missing[0]} is missing")
     if undeclared := _undeclared(manifest, present):
         raise BundleTamperedError(
             f"{folder / undeclared[0]} is not a file of this bundle", remedy=f"move it elsewhere, or {_EXPORT_AGAIN}"
@@ -338,17 +375,18 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
         if not path.is_file():
             raise BundleTamperedError(f"{path} is not a plain file", remedy=_EXPORT_AGAIN)
         if (size := path.stat().st_size) != entry.size:
-            raise BundleTamperedError(f"{path} has {size} bytes; the manifest says {entry.size}", remedy=_EXPORT_AGAIN)
+            raise _damaged(folder, manifest, name, f"{path} has {size} bytes; the manifest says {entry.size}")
 
 
-def _check_hashes(folder: Path, files: Mapping[str, FileEntry]) -> None:
-    digests = sha256_files(folder / name for name in files)
-    for (name, entry), digest in zip(files.items(), digests, strict=True):
+def _check_hashes(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> None:
+    """Of all files, or of these."""
+    names = manifest.files if names is None else names
+    digests = sha256_files(folder / name for name in names)
+    for name, digest in zip(names, digests, strict=True):
+        entry = manifest.files[name]
         if digest != entry.sha256:
-            raise BundleTamperedError(
-                f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…",
-                remedy=_EXPORT_AGAIN,
-            )
+            problem = f"{folder / name} has SHA-256 {digest[:12]}…; the manifest says {entry.sha256[:12]}…"
+            raise _damaged(folder, manifest, name, problem)
 
 
 def _digest_line(manifest: bytes) -> bytes:

@@ -63,3 +63,7 @@ class EngineFacts:
     build_s: float
     peak_rss_mb: float | None
     on_gpu: tuple[str, ...] = ()
+
+    def left_to_gpu(self) -> str:
+        """What a DLA couldn't take, in one line."""
+        return f"the DLA leaves {len(self.on_gpu)} layers to the GPU: {', '.join(self.on_gpu)}"

@@ -22,7 +22,7 @@ __all__ = [
     "TilingSpec",
 ]
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 Layout = Literal["staged", "single"]
 
 DEFAULT_TILE_BATCH = 5

@@ -100,20 +100,21 @@ class CanonicalProgram(ABC):
         """
 
 
-def prepare(rgb: Array, preprocess: PreprocessSpec) -> Array:
+def prepare(rgb: Array, preprocess: PreprocessSpec, out: Array | None = None) -> Array:
     """The model's input: resized, then (x - mean) / std, channels first.
 
     Args:
         rgb: (H, W, 3) float32 in 0..1.
         preprocess: the model's.
+        out: (3, height, width) float32 to write into; None: a new array.
 
     Returns:
-        (3, height, width) float32, C-contiguous, new.
+        (3, height, width) float32: `out`, or a new C-contiguous array.
     """
     shape = preprocess.shape
     if rgb.shape[:2] != shape:
         rgb = resize_bicubic(rgb, shape) if preprocess.resize == "bicubic" else resize_bilinear(rgb, shape)
-    image = np.empty((3, *shape), np.float32)
+    image = np.empty((3, *shape), np.float32) if out is None else out
     for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
         np.subtract(rgb[..., channel], np.float32(mean), out=image[channel])
         image[channel] *= np.float32(1 / std)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedepth.core.arrays import HOST, Arrays, arrays_of
+from edgedepth.core.arrays import HOST, Arrays, Parcel, arrays_of
 from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array, Session
 from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
@@ -80,17 +80,18 @@ class DepthProProgram(CanonicalProgram):
         ]
         self._patch_encoder = spec.stage("patch_encoder")
         self._width = int(self._patch_encoder.outputs[0].shape[-1])  # channels of a feature
+        self._parcel: Parcel | None = None  # the pyramid
         self._buffers: tuple[_TileBuffers, _TileBuffers] | None = None
         self._fused: dict[str, Array] | None = None
         self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
 
     def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:
-        pyramid = self._pyramid(rgb, watch)
-        # Features stay where the patch encoder made them, if it offers the place.
+        # The picture goes where the patch encoder runs, and features stay where it made them, if it offers the place.
         arrays = arrays_of(self._pool.session("patch_encoder"))
+        pyramid = self._pyramid(rgb, arrays, watch)
         fused = self._encode_tiles(pyramid, arrays, watch)
         # The last level is one tile: what the image encoder and the field of view see.
-        thumbnail = pyramid[-1][None]
+        thumbnail = pyramid[-1]
         del pyramid
         image_features = self._run(
             "image_encoder", {"image": thumbnail}, watch, self._resident("image_encoder", arrays)
@@ -101,7 +102,7 @@ class DepthProProgram(CanonicalProgram):
         decoded = self._run("decoder", {**fused, **image_features}, watch, out)
         del image_features, fused
         if self._pool.resident == "one":
-            self._fused = None
+            self._parcel = self._fused = None
             self._between.clear()
         fov_deg = float("nan")
         if want_fov:
@@ -116,16 +117,17 @@ class DepthProProgram(CanonicalProgram):
         with watch(name):
             return run_stage(session, self.spec.stage(name), feeds, out)
 
-    def _pyramid(self, rgb: Array, watch: Stopwatch) -> list[Array]:
-        """The prepared input at each level's scale, (3, S / scale, S / scale)."""
+    def _pyramid(self, rgb: Array, arrays: Arrays, watch: Stopwatch) -> list[Array]:
+        """The prepared input at each level's scale, (1, 3, S / scale, S / scale): all that goes to a device."""
         with watch("preprocess"):
-            image = prepare(rgb, self.spec.preprocess)
-            levels = [image]
-            for level in self._tiling.levels[1:]:
-                side = image.shape[1] // level.scale
-                levels.append(np.empty((3, side, side), np.float32))
-                shrink(image, levels[-1])
-        return levels
+            if self._parcel is None:
+                sides = [self.spec.preprocess.size // level.scale for level in self._tiling.levels]
+                self._parcel = arrays.parcel([(1, 3, side, side) for side in sides])
+            image, *smaller = (level[0] for level in self._parcel.fill())
+            prepare(rgb, self.spec.preprocess, out=image)
+            for level in smaller:
+                shrink(image, level)
+            return self._parcel.send()
 
     def _resident(self, name: str, arrays: Arrays) -> dict[str, Array]:
         """Arrays for those outputs of a stage that only other stages read."""
@@ -163,7 +165,7 @@ class DepthProProgram(CanonicalProgram):
             for number, start in enumerate(range(0, len(self._tiles), self._tile_batch)):
                 batch = self._tiles[start : start + self._tile_batch]
                 with watch("tiling"):
-                    feeds, out = self._cut(pyramid, batch, buffers[number % 2], fixed=fixed)
+                    feeds, out = self._cut(arrays, pyramid, batch, buffers[number % 2], fixed=fixed)
                 submitted = submit(run_stage, session, self._patch_encoder, feeds, out)
                 if running:
                     fuse_next()
@@ -174,14 +176,14 @@ class DepthProProgram(CanonicalProgram):
         return fused
 
     def _cut(
-        self, pyramid: list[Array], batch: _Batch, buffers: _TileBuffers, *, fixed: bool
+        self, arrays: Arrays, pyramid: list[Array], batch: _Batch, buffers: _TileBuffers, *, fixed: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Copy a micro-batch out of the pyramid: what the patch encoder is fed, and what it writes into."""
-        for row, tile in zip(buffers.tiles, batch, strict=False):
-            np.copyto(row, cut(pyramid[tile.index], tile.box))
         # An artefact of a fixed batch is fed that many: any tile will do, its features go nowhere.
         count = self._tile_batch if fixed else len(batch)
-        buffers.tiles[len(batch) : count] = buffers.tiles[0]
+        for row in range(count):
+            tile = batch[row] if row < len(batch) else batch[0]
+            arrays.copy(buffers.tiles[row], cut(pyramid[tile.index][0], tile.box))
         return {"tiles": buffers.tiles[:count]}, {name: array[:count] for name, array in buffers.outputs.items()}
 
     def _check_tile_batch(self, session: Session) -> bool:
@@ -199,7 +201,7 @@ class DepthProProgram(CanonicalProgram):
         tile, grid = self._tiling.tile, self._tiling.grid
         features = (self._tile_batch, grid, grid, self._width)
         return _TileBuffers(
-            tiles=arrays.staging((self._tile_batch, 3, tile, tile)),
+            tiles=arrays.resident((self._tile_batch, 3, tile, tile)),
             outputs={tensor.name: arrays.resident(features) for tensor in self._patch_encoder.outputs},
         )
 

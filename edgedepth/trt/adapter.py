@@ -27,11 +27,13 @@ class GpuFacts:
         name: as its driver tells it.
         sm: its compute capability, 87 for 8.7.
         memory_mb: of the whole device.
+        driver: its version, in words; what was proven with one driver isn't with another.
     """
 
     name: str
     sm: int
     memory_mb: int
+    driver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +106,25 @@ class Engine(Protocol):
 
 
 class Gpu(Protocol):
-    """One GPU and one stream on it, in which everything happens in turn."""
+    """One GPU and one stream on it, in which everything happens in turn.
+
+    Attributes:
+        facts: what it is.
+        index: CUDA's number of it.
+        stream: CUDA's handle of the stream.
+    """
 
     facts: GpuFacts
+    index: int
+
+    @property
+    def stream(self) -> int:
+        """See the class."""
+        ...
+
+    def use(self) -> None:
+        """Make it the current GPU of this thread: engines are loaded and run on that one."""
+        ...
 
     def allocate(self, size: int) -> int:
         """Bytes of device memory. DeviceMemoryError: there aren't as many."""
@@ -132,6 +150,14 @@ class Gpu(Protocol):
         self, target: int, target_pitch: int, source: int, source_pitch: int, *, width: int, rows: int
     ) -> None:
         """Copy `rows` rows of `width` bytes within the device; pitches are bytes from one row to the next."""
+        ...
+
+    def wait_for(self, stream: int) -> None:
+        """Let the stream wait for what another one holds now."""
+        ...
+
+    def used_mb(self) -> float:
+        """Device memory in use, by everybody."""
         ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:

@@ -13,9 +13,9 @@ from edgedepth.core.progress import Progress
 from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.core.store import cache_folder
 from edgedepth.trt.adapter import BuildRequest, GpuFacts, TensorRt
-from edgedepth.trt.options import DEFAULT_SMS, EngineOptions
+from edgedepth.trt.options import DEFAULT_SMS, FP8_SM, EngineOptions, check_arithmetic
 
-__all__ = ["Graph", "build_engine", "plan_name"]
+__all__ = ["Graph", "build_engine", "plan_name", "target_sms"]
 
 _MOST_TILES = 35
 """Depth Pro's tiles of a frame: what a batch that may vary reaches at most."""
@@ -57,7 +57,8 @@ def build_engine(
         ExportFailedError, DeviceMemoryError, UnsupportedError: as TensorRt.build.
     """
     ahead = options.sms is not None or gpu is None
-    sms = (options.sms or DEFAULT_SMS) if ahead else ()
+    built_for = target_sms(gpu, options, graph.precision)
+    sms = built_for if ahead else ()
     request = BuildRequest(
         onnx=graph.onnx,
         sms=sms,
@@ -73,12 +74,12 @@ def build_engine(
     digest = hashlib.sha256(built.data).hexdigest()
     facts = EngineFacts(
         stage=graph.stage,
-        path=plan_name(provider, sms or (gpu.sm if gpu else 0,), digest),
+        path=plan_name(provider, built_for, digest),
         sha256=digest,
         size=len(built.data),
         provider=provider.provider,
         version=provider.version,
-        sms=sms or (gpu.sm if gpu else 0,),
+        sms=built_for,
         device=device,
         precision=graph.precision,
         onnx_sha256=graph.sha256,
@@ -88,6 +89,22 @@ def build_engine(
         on_gpu=built.on_gpu,
     )
     return built.data, facts
+
+
+def target_sms(gpu: GpuFacts | None, options: EngineOptions, precision: Precision) -> tuple[int, ...]:
+    """The compute capabilities that an engine will be for.
+
+    Raises:
+        UnsupportedError: one of them has no arithmetic for the precision.
+    """
+    if options.sms is not None:
+        sms = options.sms
+    elif gpu is not None:
+        sms = (gpu.sm,)
+    else:
+        sms = tuple(sm for sm in DEFAULT_SMS if precision != "fp8" or sm >= FP8_SM)
+    check_arithmetic(precision, sms)
+    return sms
 
 
 def plan_name(provider: TensorRt, sms: tuple[int, ...], digest: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import re
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,10 @@ from edgedepth.core.errors import DeviceError, DeviceMemoryError, StageError
 from edgedepth.core.optional import require
 from edgedepth.trt.adapter import GpuFacts
 
-__all__ = ["CudaGpu", "find_gpus"]
+__all__ = ["CudaGpu", "driver_words", "find_gpus"]
 
 _OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _DRIVER = "install or update NVIDIA's driver; 'nvidia-smi' tells whether it sees the GPU"
 
 
@@ -35,6 +39,7 @@ def find_gpus() -> tuple[GpuFacts, ...]:
         DeviceError: no driver, or one that is too old.
     """
     cuda = _runtime()
+    driver = _driver()
     found = []
     for index in range(_checked(cuda.cudaGetDeviceCount())):
         properties = _checked(cuda.cudaGetDeviceProperties(index))
@@ -43,9 +48,29 @@ def find_gpus() -> tuple[GpuFacts, ...]:
                 name=bytes(properties.name).split(b"\0")[0].decode(errors="replace"),
                 sm=10 * properties.major + properties.minor,
                 memory_mb=properties.totalGlobalMem >> 20,
+                driver=driver,
             )
         )
     return tuple(found)
+
+
+def _driver() -> str:
+    number = int(_checked(_runtime().cudaDriverGetVersion()))
+    with contextlib.suppress(OSError):
+        return driver_words(_DRIVER_FILE.read_text(encoding="utf-8", errors="replace"), number)
+    return driver_words("", number)
+
+
+def driver_words(told: str, number: int) -> str:
+    """A driver in words: "driver 540.4.0, CUDA 12.6".
+
+    Args:
+        told: what Linux, a Jetson's too, tells of the driver; empty on other systems.
+        number: of the CUDA that the driver is for, as CUDA counts, 12060.
+    """
+    cuda = f"CUDA {number // 1000}.{number % 1000 // 10}"
+    found = re.search(r"NVRM version:.*?(\d+\.\d[\d.]*)", told)
+    return f"driver {found[1]}, {cuda}" if found else f"driver of {cuda}"
 
 
 class CudaGpu:
@@ -54,8 +79,8 @@ class CudaGpu:
     def __init__(self, index: int, facts: GpuFacts) -> None:
         self.facts = facts
         self._cuda = _runtime()
-        self._index = index
-        self._use()
+        self.index = index
+        self.use()
         self._stream: Any = _checked(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
 
     @property
@@ -63,9 +88,13 @@ class CudaGpu:
         """The stream's handle."""
         return int(self._stream)
 
+    def use(self) -> None:
+        """See adapter.Gpu. The current device is a thread's: another library may have set another."""
+        _checked(self._cuda.cudaSetDevice(self.index))
+
     def allocate(self, size: int) -> int:
         """See adapter.Gpu."""
-        self._use()
+        self.use()
         return int(_checked(self._cuda.cudaMalloc(size)))
 
     def free(self, address: int) -> None:
@@ -74,7 +103,7 @@ class CudaGpu:
 
     def pinned(self, size: int) -> npt.NDArray[Any]:
         """See adapter.Gpu."""
-        self._use()
+        self.use()
         address = int(_checked(self._cuda.cudaMallocHost(size)))
         buffer = (ctypes.c_uint8 * size).from_address(address)
         weakref.finalize(buffer, self._cuda.cudaFreeHost, address)
@@ -99,6 +128,22 @@ class CudaGpu:
         _checked(
             self._cuda.cudaMemcpy2DAsync(target, target_pitch, source, source_pitch, width, rows, kind, self._stream)
         )
+
+    def wait_for(self, stream: int) -> None:
+        """See adapter.Gpu. CUDA's own numbers 1 and 2, the default streams, are handles too."""
+        cuda = self._cuda
+        event = _checked(cuda.cudaEventCreateWithFlags(cuda.cudaEventDisableTiming))
+        try:
+            _checked(cuda.cudaEventRecord(event, stream))
+            _checked(cuda.cudaStreamWaitEvent(self._stream, event, 0))
+        finally:
+            cuda.cudaEventDestroy(event)
+
+    def used_mb(self) -> float:
+        """See adapter.Gpu."""
+        self.use()
+        free, total = _checked(self._cuda.cudaMemGetInfo())
+        return (int(total) - int(free)) / 1e6
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
         """See adapter.Gpu."""
@@ -156,7 +201,7 @@ class CudaGpu:
     def synchronise(self, *, everything: bool = False) -> None:
         """See adapter.Gpu."""
         if everything:
-            self._use()
+            self.use()
             _checked(self._cuda.cudaDeviceSynchronize())
         _checked(self._cuda.cudaStreamSynchronize(self._stream))
 
@@ -165,10 +210,6 @@ class CudaGpu:
         if self._stream is not None:
             self._cuda.cudaStreamDestroy(self._stream)
             self._stream = None
-
-    def _use(self) -> None:
-        """The current device is a thread's: another library may have set another."""
-        _checked(self._cuda.cudaSetDevice(self._index))
 
 
 def _checked(returned: tuple[Any, ...]) -> Any:
@@ -179,7 +220,9 @@ def _checked(returned: tuple[Any, ...]) -> Any:
         if name == _OUT_OF_MEMORY:
             raise DeviceMemoryError(
                 "the GPU's memory is full",
-                remedy="close other programs, use resident='one' or fp16, or export with a smaller --tile-batch",
+                remedy="close other programs; load the stages in turn, EdgeDepth(..., resident='one') or "
+                "'edgedepth infer --resident one'; or export less: "
+                "edgedepth export --target tensorrt --fp16 --tile-batch 1",
             )
         if name in ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError"):
             raise DeviceError(f"CUDA finds no GPU here ({name})", remedy=_DRIVER)

@@ -8,17 +8,48 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
-from edgedepth.core.errors import EngineError
+from edgedepth.core.errors import EdgeDepthError, EngineError
 from edgedepth.core.files import write_file
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.store import cache_folder
 
-__all__ = ["bundle_engine", "cached_engine", "keep", "mismatch", "onnx_digest", "read_plan", "wanted_engine"]
+__all__ = [
+    "build_command",
+    "bundle_engine",
+    "cached_engine",
+    "keep",
+    "mismatch",
+    "naming",
+    "onnx_digest",
+    "read_plan",
+    "wanted_engine",
+]
+
+
+def build_command(path: Path, dla_core: int | None = None) -> str:
+    """The command that builds a bundle's engines on this machine."""
+    dla = "" if dla_core is None else f" --dla {dla_core}"
+    return f"edgedepth build {shlex.quote(str(path))}{dla}"
+
+
+@contextlib.contextmanager
+def naming(path: Path, dla_core: int | None = None) -> Iterator[None]:
+    """Put a bundle's path into the remedies of those who don't know it: "edgedepth build BUNDLE" becomes a command."""
+    try:
+        yield
+    except EdgeDepthError as error:
+        command = build_command(path, dla_core)
+        remedy = error.remedy.replace("edgedepth build BUNDLE", command)
+        if remedy == error.remedy:
+            raise
+        raise type(error)(error.problem, remedy=remedy) from error
 
 
 def onnx_digest(manifest: Manifest, stage: str) -> str:

@@ -37,7 +37,10 @@ _MAGIC = b"FAKEPLAN"
 def read_with_onnxruntime(path: Path) -> tuple[StageSpec, _Compute]:
     """A ReadGraph that computes with ONNX Runtime on the CPU: the graph that a real engine is built from."""
     onnxruntime = require("onnxruntime", extra="onnx", purpose="to compute what a fake engine gives")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    # Without the pass that loses FP8's type (quantizing/fp8.py).
+    session = onnxruntime.InferenceSession(
+        str(path), providers=["CPUExecutionProvider"], disabled_optimizers=["QDQPropagationTransformer"]
+    )
 
     def specs(tensors: Any) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(name=one.name, dtype="float32", shape=tuple(one.shape)) for one in tensors)
@@ -53,13 +56,19 @@ class FakeGpu:
     Args:
         facts: what it says of itself.
         memory: bytes that it has; allocations beyond them fail.
+        index: CUDA's number of it.
 
-    `uploaded` and `downloaded` count bytes over the bus, `replays` counts runs of graphs, `allocated` the bytes held.
+    `uploaded` and `downloaded` count bytes over the bus, `uploads` the transfers, `replays` runs of graphs, `copies`
+    those within the device, `allocated` the bytes held.
     """
 
-    def __init__(self, facts: GpuFacts | None = None, *, memory: int = 1 << 34) -> None:
+    stream = 7
+
+    def __init__(self, facts: GpuFacts | None = None, *, memory: int = 1 << 34, index: int = 0) -> None:
         self.facts = facts or GpuFacts(name="Fake GPU", sm=87, memory_mb=memory >> 20)
-        self.allocated = self.uploaded = self.downloaded = self.replays = 0
+        self.index = index
+        self.allocated = self.uploaded = self.uploads = self.downloaded = self.replays = self.copies = 0
+        self._elsewhere: dict[int, deque[Callable[[], None]]] = {}  # other libraries' streams
         self._memory = memory
         self._blocks: dict[int, npt.NDArray[Any]] = {}
         self._next = 1 << 20
@@ -91,6 +100,7 @@ class FakeGpu:
         if not source.flags.c_contiguous:
             raise StageError("a fake upload takes contiguous arrays", remedy="copy it first")
         self.uploaded += source.nbytes
+        self.uploads += 1
         self._put(lambda: self._write(address, source.reshape(-1).view(np.uint8)))
 
     def download(self, target: npt.NDArray[Any], address: int) -> None:
@@ -107,7 +117,19 @@ class FakeGpu:
             for row in range(rows):
                 self._write(target + row * target_pitch, self.bytes_at(source + row * source_pitch, width))
 
+        self.copies += 1
         self._put(copy)
+
+    def use(self) -> None:
+        """See adapter.Gpu."""
+
+    def used_mb(self) -> float:
+        """See adapter.Gpu."""
+        return self.allocated / 1e6
+
+    def wait_for(self, stream: int) -> None:
+        """See adapter.Gpu."""
+        self._put(lambda: self._finish(stream))
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
         """See adapter.Gpu."""
@@ -133,8 +155,10 @@ class FakeGpu:
         """See adapter.Gpu; fake time stands still."""
         return lambda: 0.0
 
-    def synchronise(self, *, everything: bool = False) -> None:  # noqa: ARG002  (it has one stream)
+    def synchronise(self, *, everything: bool = False) -> None:
         """See adapter.Gpu."""
+        for stream in list(self._elsewhere) if everything else ():
+            self._finish(stream)
         self._work_until(self._finished + len(self._queue))
 
     def close(self) -> None:
@@ -144,6 +168,10 @@ class FakeGpu:
     def run_later(self, step: Callable[[], None]) -> None:
         """Put something into the stream, or into the graph that is being captured."""
         self._put(step)
+
+    def run_elsewhere(self, stream: int, step: Callable[[], None]) -> None:
+        """Put something into another library's stream; it is done when that stream is waited for."""
+        self._elsewhere.setdefault(stream, deque()).append(step)
 
     def bytes_at(self, address: int, size: int) -> npt.NDArray[Any]:
         """A view of device memory."""
@@ -156,6 +184,11 @@ class FakeGpu:
         while self._finished < place and self._queue:
             self._finished += 1
             self._queue.popleft()()
+
+    def _finish(self, stream: int) -> None:
+        queue = self._elsewhere.get(stream, deque())
+        while queue:
+            queue.popleft()()
 
     def _write(self, address: int, data: npt.NDArray[Any]) -> None:
         np.copyto(self.bytes_at(address, data.size), data)
@@ -213,7 +246,7 @@ class FakeTensorRt:
         stage, _ = graph
         header = {"version": self.version, "graph": len(self._graphs), "stage": to_plain(stage)}
         self._graphs.append(graph)
-        layers = ("Softmax",) if request.options.dla_core is not None else ()
+        layers = ("node_softmax (SOFTMAX)",) if request.options.dla_core is not None else ()
         return BuiltPlan(data=_MAGIC + json.dumps(header).encode(), on_gpu=layers)
 
     def refusal(self, plan: bytes | memoryview) -> str:

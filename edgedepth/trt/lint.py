@@ -37,6 +37,7 @@ _OPERATORS = frozenset(
     Where Xor
     """.split()  # noqa: SIM905  (a hundred names are read as words)
 )
+_QUANTISED = ("int8", "float8_e4m3fn")
 _THROUGH = frozenset({"Cast", "Identity"})  # what is looked through when a graph is followed
 _MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Flatten"})  # values stay
 
@@ -179,8 +180,8 @@ def _zero_points(node: Any, graph: _Graph) -> Finding | None:
         return None if known else _finding(node, "its zero point is computed; it has to be a constant 0")
     if np.any(values != 0):
         return _finding(node, f"its zero point is {values.reshape(-1)[0]}; TensorRT takes symmetric scales, 0, alone")
-    if values.dtype == np.uint8:
-        return _finding(node, "it is uint8; TensorRT takes int8 (or FP8) alone")
+    if values.dtype.name not in _QUANTISED:
+        return _finding(node, f"it is {values.dtype.name}; TensorRT takes {' and '.join(_QUANTISED)} alone")
     return None
 
 

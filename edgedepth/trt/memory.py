@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgedepth.core.errors import FrameError, StageError
+from edgedepth.core.arrays import Parcel
+from edgedepth.core.errors import StageError
 from edgedepth.core.session import Array
 from edgedepth.trt.adapter import Gpu
+from edgedepth.trt.foreign import borrow, fetch_frame
 
-__all__ = ["DeviceArray", "DeviceArrays", "PinnedArray", "as_device_array", "is_device_array"]
+__all__ = ["DeviceArray", "DeviceArrays", "as_device_array"]
 
 _ITEM = 4  # bytes of a float32, the dtype of every stage's border
 
@@ -40,24 +42,32 @@ class DeviceArray:
     """A float32 array in a GPU's memory.
 
     It is sliced by integers and by slices of step 1, as views. `__cuda_array_interface__` hands it to CuPy, torch and
-    Numba without a copy.
+    Numba without a copy, with the stream that it is written in.
 
     Args:
         address: of its first value.
         shape: sizes.
         strides: bytes from one value to the next along each axis; None: C-contiguous.
         owner: kept alive as long as the array is.
+        stream: CUDA's handle of the stream in which it is written; None: nothing has to be waited for.
     """
 
     dtype = np.dtype(np.float32)
 
     def __init__(
-        self, address: int, shape: tuple[int, ...], *, strides: tuple[int, ...] | None = None, owner: object = None
+        self,
+        address: int,
+        shape: tuple[int, ...],
+        *,
+        strides: tuple[int, ...] | None = None,
+        owner: object = None,
+        stream: int | None = None,
     ) -> None:
         self.address = address
         self.shape = shape
         self.strides = _contiguous(shape) if strides is None else strides
         self._owner = owner
+        self._stream = stream
 
     @property
     def ndim(self) -> int:
@@ -77,7 +87,14 @@ class DeviceArray:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         strides = None if self.flags.c_contiguous else self.strides
-        return {"shape": self.shape, "typestr": "<f4", "data": (self.address, False), "strides": strides, "version": 3}
+        return {
+            "shape": self.shape,
+            "typestr": "<f4",
+            "data": (self.address, False),
+            "strides": strides,
+            "stream": self._stream,
+            "version": 3,
+        }
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -101,11 +118,7 @@ class DeviceArray:
                 if not -size <= part < size:
                     raise IndexError(f"index {part} is out of range for {size}")
                 address += (part % size) * stride
-        return DeviceArray(address, tuple(shape), strides=tuple(strides), owner=self._owner)
-
-
-class PinnedArray(np.ndarray[Any, np.dtype[np.float32]]):
-    """A host array that the GPU copies from and to without a detour; its slices are pinned too."""
+        return DeviceArray(address, tuple(shape), strides=tuple(strides), owner=self._owner, stream=self._stream)
 
 
 class DeviceArrays:
@@ -116,14 +129,18 @@ class DeviceArrays:
     def __init__(self, gpu: Gpu) -> None:
         self.gpu = gpu
 
+    def parcel(self, shapes: Sequence[tuple[int, ...]]) -> Parcel:
+        """Pinned host arrays and their place in device memory, in one piece each: one upload takes them over."""
+        return _DeviceParcel(self, shapes)
+
     def staging(self, shape: tuple[int, ...]) -> Array:
-        """A pinned host array."""
-        return self.gpu.pinned(_ITEM * math.prod(shape)).view(np.float32).reshape(shape).view(PinnedArray)
+        """A pinned host array: the GPU copies from it and to it without a detour."""
+        return self.gpu.pinned(_ITEM * math.prod(shape)).view(np.float32).reshape(shape)
 
     def resident(self, shape: tuple[int, ...]) -> DeviceArray:
         """An array in device memory, freed along with its last view."""
         memory = _Memory(self.gpu, _ITEM * math.prod(shape))
-        return DeviceArray(memory.address, shape, owner=memory)
+        return DeviceArray(memory.address, shape, owner=memory, stream=self.gpu.stream)
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device: whole runs of the last axes, a row at a time, in one call for each outer index."""
@@ -134,46 +151,55 @@ class DeviceArrays:
             self.gpu.copy_rows(part.address, part.strides[0], of.address, of.strides[0], width=width, rows=rows)
 
     def fetch(self, frame: object) -> object:
-        """A frame in the GPU's memory, of any dtype, as a numpy array; any other as it is."""
-        return _fetched(self.gpu, frame) if is_device_array(frame) else frame
+        """A frame in the GPU's memory, of any dtype, as a numpy array; any other as HostArrays does."""
+        return fetch_frame(frame, self.gpu)
 
 
-def _fetched(gpu: Gpu, frame: Any) -> npt.NDArray[Any]:
-    interface: dict[str, Any] = frame.__cuda_array_interface__
-    host = np.empty(tuple(interface["shape"]), np.dtype(interface["typestr"]))
-    strides = interface.get("strides")
-    if strides is not None and tuple(strides) != host.strides:
-        raise FrameError(
-            f"the frame is a {type(frame).__name__} in a GPU's memory that isn't C-contiguous",
-            remedy="make it contiguous first (torch: frame.contiguous())",
-        )
-    gpu.synchronise(everything=True)  # whoever wrote it had a stream of its own
-    gpu.download(host, int(interface["data"][0]))
-    gpu.synchronise()
-    return host
+class _DeviceParcel:
+    """See core/arrays.Parcel."""
+
+    def __init__(self, arrays: DeviceArrays, shapes: Sequence[tuple[int, ...]]) -> None:
+        sizes = [math.prod(shape) for shape in shapes]
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        self._gpu = arrays.gpu
+        self._staged = arrays.staging((sum(sizes),))
+        self._there = arrays.resident((sum(sizes),))
+        self._host = [
+            self._staged[start : start + size].reshape(shape)
+            for start, size, shape in zip(starts, sizes, shapes, strict=True)
+        ]
+        self._device = [
+            DeviceArray(self._there.address + _ITEM * start, shape, owner=self._there, stream=self._gpu.stream)
+            for start, shape in zip(starts, shapes, strict=True)
+        ]
+        self._has_left: Callable[[], None] | None = None
+
+    def fill(self) -> list[Array]:
+        """See Parcel."""
+        if self._has_left is not None:
+            self._has_left()
+            self._has_left = None
+        return self._host
+
+    def send(self) -> list[Any]:
+        """See Parcel."""
+        self._gpu.upload(self._there.address, self._staged)
+        self._has_left = self._gpu.mark()
+        return list(self._device)
 
 
-def as_device_array(array: object) -> DeviceArray:
-    """A view of any array that has `__cuda_array_interface__`: CuPy's, torch's, Numba's.
+def as_device_array(array: Any, gpu: Gpu) -> DeviceArray:
+    """A view of any array in the GPU's memory, CuPy's, torch's, JAX's, Numba's: see foreign.borrow.
 
     Raises:
-        StageError: it isn't float32.
+        StageError: it isn't float32, or can't be taken.
     """
     if isinstance(array, DeviceArray):
         return array
-    interface: dict[str, Any] = array.__cuda_array_interface__  # type: ignore[attr-defined]
-    if interface["typestr"] != "<f4":
-        raise StageError(
-            f"got a device array of {interface['typestr']}; float32 is expected", remedy="convert it first"
-        )
-    return DeviceArray(
-        int(interface["data"][0]), tuple(interface["shape"]), strides=interface.get("strides"), owner=array
-    )
-
-
-def is_device_array(array: object) -> bool:
-    """Whether an array lies in a GPU's memory."""
-    return hasattr(array, "__cuda_array_interface__")
+    there = borrow(array, gpu, StageError)
+    if there.dtype != np.float32:
+        raise StageError(f"got a device array of {there.dtype}; float32 is expected", remedy="convert it first")
+    return DeviceArray(there.address, there.shape, strides=there.strides, owner=there.owner)
 
 
 def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgedepth.core.engine import BuildOptions
-from edgedepth.core.errors import OptionError
+from edgedepth.core.errors import OptionError, UnsupportedError
+from edgedepth.core.spec import Precision
 
-__all__ = ["DEFAULT_SMS", "EngineOptions", "ProviderChoice", "parse_sms"]
+__all__ = ["DEFAULT_SMS", "FP8_SM", "EngineOptions", "ProviderChoice", "check_arithmetic", "parse_sms"]
 
 ProviderChoice = Literal["auto", "tensorrt", "tensorrt-rtx"]
 
 DEFAULT_SMS = (86, 89, 120)
 """What RTX builds for ahead of time: RTX 30, 40 and 50. Each costs about a kilobyte: one plan serves them all."""
+
+FP8_SM = 89
+"""The first compute capability whose tensor cores multiply FP8: RTX 40. Orin has 87, Thor 110, an H100 90."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,20 @@ class EngineOptions:
                 "--sm is for tensorrt-rtx; tensorrt builds for the GPU that it runs on",
                 remedy="leave --sm out, or use --provider tensorrt-rtx",
             )
+
+
+def check_arithmetic(precision: Precision, sms: tuple[int, ...]) -> None:
+    """Refuse a precision that a GPU has no arithmetic for.
+
+    Raises:
+        UnsupportedError: FP8 before SM 89.
+    """
+    if precision == "fp8" and (older := [sm for sm in sms if sm < FP8_SM]):
+        raise UnsupportedError(
+            f"SM {older[0]} has no FP8 arithmetic, which came with SM {FP8_SM} (RTX 40, H100, Thor)",
+            remedy="use a bundle of another precision there: edgedepth export --target tensorrt --fp16; for RTX 40 and "
+            "50: --sm 89,120",
+        )
 
 
 def parse_sms(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from edgedepth.core.errors import DeviceError, EdgeDepthError, OptionError, Unsu
 from edgedepth.trt.adapter import Gpu, GpuFacts, TensorRt
 from edgedepth.trt.options import ProviderChoice
 
-__all__ = ["INSTALL", "LOADERS", "Hardware", "choose_builder", "find_provider", "known_bad", "look_for"]
+__all__ = ["INSTALL", "LOADERS", "Hardware", "choose_builder", "find_provider", "known_bad", "look_for", "not_for"]
 
 INSTALL = {
     "tensorrt": "TensorRT comes with JetPack on a Jetson (a virtual environment sees it when it is made with "
@@ -69,6 +69,14 @@ def look_for(name: str) -> tuple[TensorRt | None, str]:
         return None, str(error)
 
 
+def not_for(provider: TensorRt, gpu: GpuFacts) -> str:
+    """Why a provider has no kernels for a GPU; empty when it has. TensorRT itself tells when it is asked to build."""
+    if not provider.ahead_of_time or gpu.sm in provider.ahead_of_time:
+        return ""
+    sms = ", ".join(map(str, provider.ahead_of_time))
+    return f"{provider.provider} {provider.version} is for SM {sms}, and {gpu.name} has SM {gpu.sm}"
+
+
 def choose_builder(choice: ProviderChoice, gpu: GpuFacts | None) -> tuple[TensorRt | None, str]:
     """Who builds engines on this machine.
 
@@ -76,7 +84,7 @@ def choose_builder(choice: ProviderChoice, gpu: GpuFacts | None) -> tuple[Tensor
 
     Args:
         choice: "auto", or one by name.
-        gpu: the GPU that is here, or None.
+        gpu: the GPU that engines are for; None: they are built ahead of time.
 
     Returns:
         The provider and "", or None and why nobody can.
@@ -97,13 +105,20 @@ def choose_builder(choice: ProviderChoice, gpu: GpuFacts | None) -> tuple[Tensor
                 f"{choice} {provider.version} builds on the GPU that an engine is for, and there is none here",
                 remedy="leave --provider out for a build kit, and run 'edgedepth build KIT' on the device",
             )
+        if gpu is not None and (reason := not_for(provider, gpu)):
+            raise DeviceError(
+                reason, remedy=f"{INSTALL['tensorrt']}; for other GPUs, build ahead of time: --sm 86,89,120"
+            )
         return provider, ""
     reasons = []
     for name in LOADERS:
         provider_here, reason = look_for(name)
-        if provider_here is not None and (gpu is not None or provider_here.ahead_of_time):
-            return provider_here, ""
-        reasons.append(reason or f"{name} needs the GPU itself, and there is none here")
+        if provider_here is not None:
+            no_gpu = "" if provider_here.ahead_of_time else f"{name} needs the GPU itself, and there is none here"
+            reason = no_gpu if gpu is None else not_for(provider_here, gpu)
+            if not reason:
+                return provider_here, ""
+        reasons.append(reason)
     return None, "; ".join(reasons)
 
 

@@ -22,8 +22,8 @@ __all__ = ["LoadedEngine", "TensorRtApi", "is_strongly_typed"]
 
 _REPORT = "report it with this line and the versions that 'edgedepth doctor' lists"
 _LESS_MEMORY = (
-    "close other programs, limit the workspace (edgedepth build KIT --workspace-mb 1024), use fp16, or export with a "
-    "smaller --tile-batch"
+    "close other programs; limit the workspace: edgedepth build BUNDLE --workspace-mb 1024; or export less: edgedepth "
+    "export --target tensorrt --fp16 --tile-batch 1"
 )
 _HEADER = 64  # bytes of a plan that tell what it is
 
@@ -110,7 +110,7 @@ class TensorRtApi:
         node = f"node {error.node_name()!r} ({error.node_operator()})" if error.node_name() else "the graph"
         raise ExportFailedError(
             f"{request.onnx}: {node} is refused by {self.provider} {self.version}: {_line(error.desc())}",
-            remedy=f"'edgedepth build --check-only KIT' lists every such node; {_REPORT}",
+            remedy=f"every such node is listed by: edgedepth build BUNDLE --check-only; {_REPORT}",
         )
 
     def _configure(
@@ -141,9 +141,11 @@ class TensorRtApi:
         if request.batch is not None:
             config.add_optimization_profile(_profile(builder, network, request.batch))
         if options.dla_core is not None:
-            if options.dla_core >= builder.num_DLA_cores:
+            cores = getattr(builder, "num_DLA_cores", 0)
+            if options.dla_core >= cores or not hasattr(config, "can_run_on_DLA"):
                 raise UnsupportedError(
-                    f"DLA core {options.dla_core} was asked for; this device has {builder.num_DLA_cores}",
+                    f"DLA core {options.dla_core} was asked for; {self.provider} {self.version} offers {cores} here. "
+                    "NVIDIA builds for the DLA of Orin with TensorRT up to 10.7 and from 11.4.1 (JetPack 7.2.2) on",
                     remedy="leave --dla out: the GPU runs the whole stage",
                 )
             config.default_device_type = module.DeviceType.DLA
@@ -230,7 +232,12 @@ def _profile(builder: trt.Builder, network: trt.INetworkDefinition, batch: tuple
 def _left_to_gpu(network: trt.INetworkDefinition, config: Any) -> tuple[str, ...]:
     """Layers that a DLA can't run: told, and not found out by measuring."""
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    return tuple(layer.name for layer in layers if not config.can_run_on_DLA(layer))
+    return tuple(f"{layer.name} ({_enum(layer.type)})" for layer in layers if not config.can_run_on_DLA(layer))
+
+
+def _enum(member: Any) -> str:
+    """ "SOFTMAX" of LayerType.SOFTMAX."""
+    return str(member).rpartition(".")[2]
 
 
 def _read_timing_cache(config: Any, request: BuildRequest) -> Any:

@@ -6,6 +6,7 @@ vision transformers, for one: NVIDIA/TensorRT#4723).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
         BundleTamperedError: the .npz isn't readable.
     """
     frame, depth, _ = golden_outputs(path)
-    refuse = "don't use this bundle on this device; edgedepth verify tells which stage differs"
+    bundle = shlex.quote(str(path.parent))
+    refuse = f"don't use this bundle on this device; which stage differs is told by: edgedepth verify {bundle}"
     try:
         prediction = predictor.predict(frame)
     except CheckFailedError as error:
@@ -60,9 +62,9 @@ def golden_frame(path: Path) -> Array:
 
 
 def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) -> str:
-    """Which stage a device computes wrongly, in words; empty when none stands out, or the bundle holds no probes.
+    """Which stage a device computes wrongly, in words; empty when the bundle holds no probes.
 
-    Stages feed each other, so the first that is out of its tolerance is the one to name.
+    Stages feed each other, so the first that is out of its tolerance is the one to name; if none is, the worst.
 
     Args:
         path: the golden .npz.
@@ -71,18 +73,20 @@ def differing_stage(path: Path, seen: Mapping[str, Array], *, max_rel: float) ->
     """
     arrays = _arrays(path)
     expected = {name.removeprefix(PROBE): values for name, values in arrays.items() if name.startswith(PROBE)}
+    worst = (0.0, "")
     for name, values in seen.items():  # in the order in which they ran
         if name not in expected or expected[name].shape != values.shape:
             continue
         scale = float(np.abs(expected[name]).max()) or 1.0
         error = float(np.abs(values - expected[name]).max()) / scale
+        stage, _, output = name.partition(".")
+        off = (
+            f"{stage}: its output {output} is off by {error:.3g} of its largest value, at most {max_rel:.3g} is allowed"
+        )
         if not error <= max_rel:  # NaN too
-            stage, _, output = name.partition(".")
-            return (
-                f"the first stage that differs is {stage}: its output {output} is off by {error:.3g} of its largest "
-                f"value, at most {max_rel:.3g} is allowed"
-            )
-    return ""
+            return f"the first stage that differs is {off}"
+        worst = max(worst, (error, off))
+    return f"no stage is out of its tolerance alone, the worst is {worst[1]}" if worst[1] else ""
 
 
 def golden_outputs(path: Path) -> tuple[Array, Array, float]:

@@ -94,6 +94,17 @@ def test_infer_again_and_again_gives_the_same(bundle: Bundle) -> None:
         assert error <= tolerance_for(bundle.manifest.precision).abs_rel
 
 
+def test_a_frame_on_the_gpu_is_a_frame(bundle: Bundle) -> None:
+    """Written in torch's stream just before: DLPack makes ours wait for it."""
+    import torch
+
+    with EdgeDepth(bundle.path, backend="trt") as model:
+        expected = model.infer(FRAME).depth
+        for _ in range(3):
+            frame = torch.from_numpy(FRAME).cuda(non_blocking=True).flip(1).flip(1)
+            np.testing.assert_allclose(model.infer(frame).depth, expected, rtol=1e-3)
+
+
 def test_torch_tensors_are_read_where_they_lie(bundle: Bundle) -> None:
     import torch
 

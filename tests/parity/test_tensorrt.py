@@ -27,12 +27,14 @@ from edgedepth.core.engine import BuildOptions
 from edgedepth.core.errors import DeviceError, ExportFailedError, UnsupportedError
 from edgedepth.core.progress import silent
 from edgedepth.core.session import Session
+from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.golden import draw_golden_frame
 from edgedepth.exporters.trt_engines import build_bundle, refuse_findings
 from edgedepth.models.loading import load_model
 from edgedepth.programs.frames import as_rgb
 from edgedepth.programs.opening import open_program
 from edgedepth.programs.stages import StagePool
+from edgedepth.quantizing.fp8 import open_emulated
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.ort_session import OrtSession
 from edgedepth.runtimes.torch_reference import EagerReference
@@ -143,6 +145,43 @@ def test_what_the_graphs_compute_is_the_reference(exported: Bundle) -> None:
             error = compare_depth(program.predict(rgb).depth, reference.predict(rgb).depth)
             # 0.3 % is what is asked of fp16; with the published weights 0.19 % was reported
             assert error.abs_rel <= 3e-3
+
+
+@pytest.fixture(scope="module")
+def fp8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The trained mini in FP8, as the command line exports it."""
+    folder = tmp_path_factory.mktemp("fp8")
+    assert main(["calibrate", "synthetic:8", "--out", str(folder / "calib"), "--count", "8"]) == 0
+    words = ["--provider", "tensorrt-rtx", "--calib", str(folder / "calib"), "--out", str(folder / "bundle")]
+    assert main(["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp8", "--sm", "89,120", *words]) == 0
+    return open_bundle(folder / "bundle")
+
+
+class TestFp8:
+    def test_rtx_builds_it_for_those_that_have_fp8(self, fp8: Bundle) -> None:
+        assert fp8.manifest.precision == "fp8"
+        assert {engine.sms for engine in fp8.manifest.engines} == {(89, 120)}
+        assert fp8.manifest.parity
+        assert fp8.manifest.calibration
+
+    def test_rtx_itself_refuses_it_for_sm_86_and_so_do_we(
+        self, fp8: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(ExportFailedError, match=r"Cannot compile for target.*sm86.*fp8"):
+            build(fp8.file("image_encoder/image_encoder.onnx"), (86,))
+        assert main(["build", str(fp8.path), "--sm", "86,89", "--out", str(tmp_path / "out")]) == 2
+        assert "SM 86 has no FP8 arithmetic" in capsys.readouterr().err
+
+    def test_what_the_graphs_compute_is_the_reference(self, fp8: Bundle) -> None:
+        open_stage = open_emulated(fp8, lambda stage: fp8.file(fp8.manifest.artefacts[stage].path))
+        reference, tolerance = EagerReference(load_model("depth-pro-mini")), tolerance_for("fp8")
+        with StagePool(open_stage) as pool:
+            program = open_program(fp8.manifest.model, pool, layout="staged", tile_batch=5)
+            for frame in (draw_golden_frame(), sample_photos()[0].pixels_rgb):
+                rgb = as_rgb(frame, "rgb")
+                error = compare_depth(program.predict(rgb).depth, reference.predict(rgb).depth)
+                assert error.abs_rel <= tolerance.abs_rel
+                assert error.max_rel <= tolerance.max_rel
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,25 @@ No machine that tests run on has a GPU: what only one can show is in tests/gpu.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
+from edgedepth.cli import main
 from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import (
+    BundleTamperedError,
     DeviceError,
     DeviceMemoryError,
     EdgeDepthError,
@@ -28,6 +32,7 @@ from edgedepth.core.errors import (
     OptionError,
     SelfTestError,
     StageError,
+    UnsupportedError,
 )
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.store import cache_folder
@@ -39,25 +44,12 @@ from edgedepth.trt import providers
 from edgedepth.trt.adapter import GpuFacts
 from edgedepth.trt.engines import mismatch
 from edgedepth.trt.fake_api import FakeGpu, FakeTensorRt, read_with_onnxruntime
+from edgedepth.trt.fake_frames import DlpackArray, InterfaceArray
 from edgedepth.trt.memory import DeviceArray
 from edgedepth.trt.options import EngineOptions
 
-ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000)
+ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000, driver="driver 540.4.0, CUDA 12.6")
 FRAME = draw_golden_frame()
-
-
-class OnGpu:
-    """A picture in a fake GPU's memory, as another library hands it over."""
-
-    def __init__(self, gpu: FakeGpu, picture: Any) -> None:
-        self.address = gpu.allocate(picture.nbytes)
-        gpu.upload(self.address, np.ascontiguousarray(picture))
-        self.shape, self.strides = picture.shape, None
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        where = (self.address, True)
-        return {"shape": self.shape, "typestr": "|u1", "data": where, "strides": self.strides, "version": 3}
 
 
 class Machine:
@@ -119,22 +111,24 @@ def open_stage(path: Path, stage: str = "fov", **options: object) -> object:
 class TestDepth:
     def test_it_is_that_of_onnx_runtime(self, built: Path, mini_bundle: Path) -> None:
         with EdgeDepth(built, backend="trt") as trt, EdgeDepth(mini_bundle, self_test="never") as ort:
-            assert trt.device == "cuda:0 (Orin, SM 87, tensorrt 10.16.2)"
+            assert trt.device == "cuda:0 (Orin, SM 87, driver 540.4.0, CUDA 12.6, tensorrt 10.16.2)"
             for seed in range(3):  # runs outside of graphs, recorded, and replayed
                 frame = np.roll(FRAME, 7 * seed, axis=1)
                 # the same kernels on the same graphs: only the number of threads may differ
                 np.testing.assert_allclose(trt.infer(frame).depth, ort.infer(frame).depth, rtol=1e-4)
 
-    def test_only_tiles_go_up_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
+    def test_the_picture_goes_up_once_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
             model.infer(FRAME)
             (gpu,) = machine.gpus
-            gpu.uploaded = gpu.downloaded = 0
+            gpu.uploaded = gpu.uploads = gpu.downloaded = gpu.replays = gpu.copies = 0
             model.infer(FRAME)
-            tile = 4 * 3 * 128 * 128
-            assert gpu.uploaded == tile * (35 + 2)  # the thumbnail for image_encoder and for fov
+            assert gpu.uploads == 1
+            assert gpu.uploaded == 4 * 3 * (512**2 + 256**2 + 128**2)  # 35 tiles overlap: they would be 1.7 times that
             assert gpu.downloaded == 4 * (512 * 512 + 1)
-            assert gpu.replays >= 7 + 3
+            assert gpu.replays == 7 + 3
+            # Each tile plane by plane, but the whole thumbnail at once; then 35 features and 25 of each latent.
+            assert gpu.copies == 3 * 34 + 1 + 35 + 2 * 25
 
     def test_nothing_is_allocated_after_the_first_frames(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
@@ -166,16 +160,29 @@ class TestDepth:
         gpu.synchronise()
         np.testing.assert_array_equal(down, expected)
 
-    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine, mini_bundle: Path) -> None:
+    def test_a_frame_may_lie_on_the_gpu(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
             (gpu,) = machine.gpus
-            frame = OnGpu(gpu, FRAME)
-            np.testing.assert_array_equal(model.infer(frame).depth, model.infer(FRAME).depth)
-            frame.strides = (1, 1, 1)
-            with pytest.raises(FrameError, match="isn't C-contiguous"):
+            expected = model.infer(FRAME).depth
+            for frame in (InterfaceArray(gpu, FRAME), DlpackArray(gpu, FRAME)):
+                np.testing.assert_array_equal(model.infer(frame).depth, expected)
+            frame.device_index = 1
+            with pytest.raises(FrameError, match="lies on cuda:1, and this model runs on cuda:0"):
                 model.infer(frame)
-        with EdgeDepth(mini_bundle, self_test="never") as ort, pytest.raises(FrameError, match="in a GPU's memory"):
-            ort.infer(frame)
+
+    def test_a_feed_of_another_library_was_read_when_run_returns(self, built: Path, machine: Machine) -> None:
+        session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
+        (gpu,) = machine.gpus
+        image = np.random.default_rng(0).standard_normal((1, 3, 128, 128), dtype=np.float32)
+        expected = session.run({"image": image})["image_features"]
+        out = {"image_features": session.arrays.resident(expected.shape)}
+        feed = DlpackArray(gpu, image)
+        session.run({"image": feed}, out)  # type: ignore[dict-item, arg-type]
+        gpu.bytes_at(feed.address, image.nbytes)[:] = 0  # it is theirs again
+        down = np.empty_like(expected)
+        gpu.download(down, out["image_features"].address)
+        gpu.synchronise()
+        np.testing.assert_array_equal(down, expected)
 
     def test_a_device_array_that_is_not_contiguous_is_refused(self, built: Path) -> None:
         session = TrtBackend().open(open_bundle(built), "image_encoder", SessionOptions())
@@ -243,7 +250,7 @@ class TestBuilding:
         open_stage(kit, build_if_missing=True, dla_core=0)
         assert machine.provider.built[0].options.dla_core == 0
         assert machine.provider.dla_core == 0
-        assert "the DLA leaves 1 layers to the GPU: ('Softmax',)" in caplog.text
+        assert "the DLA leaves 1 layers to the GPU: node_softmax (SOFTMAX)" in caplog.text
         with pytest.raises(EngineError, match="no engine"):
             open_stage(kit)  # the GPU's is another engine
 
@@ -269,6 +276,12 @@ class TestRefusals:
         with pytest.raises(EngineError, match=reason) as caught:
             EdgeDepth(built, backend="trt")
         assert f"edgedepth build {built}" in caught.value.remedy
+
+    def test_fp8_where_there_is_none(self, kit: Path, machine: Machine) -> None:
+        fp8 = rewritten(open_bundle(kit), kit, lambda manifest: replace(manifest, precision="fp8"))
+        with pytest.raises(UnsupportedError, match="SM 87 has no FP8 arithmetic"):
+            EdgeDepth(fp8, backend="trt", build_if_missing=True)
+        assert machine.provider.built == []
 
     def test_a_stale_engine(self, built: Path, machine: Machine) -> None:
         """The graph was exported again and the old engine put beside it."""
@@ -368,6 +381,24 @@ class TestRefusals:
         assert len(machine.provider.built) == 2
 
 
+class TestProof:
+    def test_it_counts_for_this_card_and_this_driver_alone(
+        self, kit: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def proofs() -> int:
+            caplog.clear()
+            with EdgeDepth(kit, backend="trt", build_if_missing=True):
+                return caplog.text.count("running its golden frame")
+
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (replace(ORIN, driver="driver 580.1, CUDA 13.0"),)
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (replace(ORIN, name="AGX Orin"),)
+        assert [proofs(), proofs()] == [1, 0]
+        machine.facts = (ORIN,)
+        assert proofs() == 0
+
+
 class TestSelfTest:
     @pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "decoder"])
     def test_a_wrong_engine_is_not_served_and_its_stage_is_named(self, kit: Path, machine: Machine, stage: str) -> None:
@@ -407,6 +438,99 @@ class TestSelfTest:
         machine.provider = FakeTensorRt(read_with_onnxruntime, wrong={"decoder": 1.5})
         with pytest.raises(SelfTestError):
             EdgeDepth(kit, backend="trt", build_if_missing=True)
+
+
+class TestCommandLine:
+    """The commands that the errors name are run as they are printed."""
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lambda machine, plan: setattr(machine.provider, "version", "10.17.0"),
+            lambda machine, plan: setattr(machine, "facts", (replace(ORIN, sm=110),)),
+            lambda machine, plan: plan.write_bytes(plan.read_bytes()[:-9]),
+            lambda machine, plan: plan.unlink(),
+            lambda machine, plan: setattr(machine, "provider", FakeTensorRt(read_with_onnxruntime, says_no="context")),
+        ],
+        ids=["version", "SM", "truncated", "missing", "no context"],
+    )
+    def test_the_command_of_an_engine_error_cures_it(
+        self, built: Path, machine: Machine, harm: Callable[[Machine, Path], None]
+    ) -> None:
+        bundle = open_bundle(built)
+        harm(machine, bundle.file(next(one.path for one in bundle.manifest.engines if one.stage.name == "fov")))
+        with pytest.raises(EngineError) as caught:
+            TrtBackend().open(bundle, "fov", SessionOptions())
+        machine.provider = FakeTensorRt(read_with_onnxruntime, version=machine.provider.version)
+        self.run(caught.value.remedy)
+        open_stage(built)
+
+    @pytest.mark.parametrize("harm", [lambda plan: plan[:-9], lambda plan: bytes(len(plan))], ids=["cut", "junk"])
+    def test_a_bundle_with_a_damaged_engine_is_built_again(
+        self, built: Path, machine: Machine, harm: Callable[[bytes], bytes]
+    ) -> None:
+        plan = built / open_bundle(built).manifest.engines[0].path
+        plan.write_bytes(harm(plan.read_bytes()))
+        with pytest.raises(EngineError, match="the manifest says") as caught:
+            EdgeDepth(built, backend="trt")
+        self.run(caught.value.remedy)
+        assert len(open_bundle(built).manifest.engines) == 4
+
+    def test_a_damaged_graph_is_no_engine(self, built: Path, machine: Machine) -> None:
+        (built / "fov" / "fov.onnx").write_bytes(b"junk")
+        assert main(["build", str(built)]) == 2
+        with pytest.raises(BundleTamperedError):
+            open_bundle(built, damaged_engines=True)
+
+    def test_a_dla_engine_is_built_by_the_command_of_its_error(
+        self, built: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(EngineError, match="asked for is DLA core 1") as caught:
+            open_stage(built, dla_core=1)
+        self.run(caught.value.remedy)
+        assert "engine of fov: the DLA leaves 1 layers to the GPU: node_softmax (SOFTMAX)" in capsys.readouterr().out
+        open_stage(built, dla_core=1)
+        open_stage(built)  # the GPU's engines are still there
+        assert main(["build", str(built)]) == 0  # and a build that doesn't ask for the DLA isn't one for it
+        assert machine.provider.built[-1].options.dla_core is None
+
+    def test_what_a_build_is_not_told_comes_from_the_kit(self, kit: Path, machine: Machine) -> None:
+        recipe = BuildOptions(workspace_mb=512, optimization_level=2)
+        rewritten(open_bundle(kit), kit, lambda manifest: replace(manifest, build=recipe))
+        assert main(["build", str(kit), "--optimization-level", "4"]) == 0
+        assert machine.provider.built[-1].options == BuildOptions(workspace_mb=512, optimization_level=4)
+
+    @staticmethod
+    def run(remedy: str) -> None:
+        command = re.search(r"edgedepth (build (?:[^,;]|,(?! ))+)", remedy)
+        assert command, remedy
+        assert main(shlex.split(command[1])) == 0
+
+
+def test_the_benchmark_runs_and_prints_one_table(
+    built: Path, kit: Path, machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """benchmarks/gpu without its GPU: what is measured means nothing here, that it gets to the table does."""
+    path = Path(__file__).parents[3] / "benchmarks" / "gpu" / "tensorrt_latency.py"
+    spec = importlib.util.spec_from_file_location("tensorrt_latency", path)
+    assert spec
+    assert spec.loader
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.ROUNDS = benchmark.WARM_UP = 1
+    good, bare = tmp_path / "fp32", tmp_path / "fp16"
+    built.rename(good)
+    rewritten(open_bundle(good), bare, lambda manifest: replace(manifest, engines=()))
+    parity = {"end_to_end": {"abs_rel": 3e-7}, "passed": True}
+    (tmp_path / "verify-fp32.json").write_text(json.dumps(parity))
+    assert benchmark.main(["--no-torch", "--frames", "1", "--out", str(tmp_path), str(good), str(bare)]) == 0
+    table = capsys.readouterr().out
+    for word in ("edgedepth fp32", "frame", "patch_encoder", "decoder", "3e-07", "yes", "Orin", "driver 540.4.0"):
+        assert word in table
+    assert "edgedepth fp16: " in table  # no engine: told below the table, and the rest was measured
+    figures = json.loads((tmp_path / "tensorrt_latency.json").read_text())
+    assert set(figures["stages_ms"]) == {"fp32"}
+    assert "memory_mb" in figures["frames"]["edgedepth fp32"]
 
 
 def test_facts_that_agree_are_no_mismatch(built: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgedepth.core.errors import DeviceMemoryError, StageError
+from edgedepth.core.errors import DeviceMemoryError
 from edgedepth.core.session import Array
 from edgedepth.trt.fake_api import FakeGpu
-from edgedepth.trt.memory import DeviceArray, DeviceArrays, PinnedArray, as_device_array, is_device_array
+from edgedepth.trt.memory import DeviceArray, DeviceArrays
 
 SHAPE = (3, 4, 5)
 Keys = tuple[int | slice, ...]
@@ -107,21 +107,31 @@ def test_too_much_is_a_typed_error() -> None:
         DeviceArrays(FakeGpu(memory=1000)).resident((1000,))
 
 
-def test_staging_is_pinned_and_so_are_its_slices() -> None:
-    array = DeviceArrays(FakeGpu()).staging((4, 5))
-    assert array.dtype == np.float32
-    assert isinstance(array[1:3], PinnedArray)
+def test_a_parcel_is_one_upload() -> None:
+    gpu = FakeGpu()
+    parcel = DeviceArrays(gpu).parcel([(2, 3), (4,), (1, 1, 5)])
+    for round_ in range(2):
+        values = [np.full(array.shape, 10 * round_ + number, np.float32) for number, array in enumerate(parcel.fill())]
+        for array, value in zip(parcel.fill(), values, strict=True):
+            np.copyto(array, value)
+        there = parcel.send()
+        assert gpu.uploads == round_ + 1
+        for array, value in zip(there, values, strict=True):
+            np.testing.assert_array_equal(read(gpu, array), value)
 
 
-def test_other_libraries_arrays_are_taken_where_they_lie() -> None:
-    class Foreign:
-        __cuda_array_interface__ = {"shape": (2, 3), "typestr": "<f4", "data": (4096, True), "version": 3}  # noqa: RUF012
+def test_a_parcel_is_not_written_to_while_it_travels() -> None:
+    gpu = FakeGpu()
+    parcel = DeviceArrays(gpu).parcel([(3,)])
+    parcel.fill()[0][:] = 1
+    (there,) = parcel.send()
+    copy = DeviceArrays(gpu).resident((3,))
+    DeviceArrays(gpu).copy(copy, there)
+    parcel.fill()[0][:] = 2
+    np.testing.assert_array_equal(read(gpu, copy), 1)
 
-    array = as_device_array(Foreign())
-    assert (array.address, array.shape, array.strides) == (4096, (2, 3), (12, 4))
-    assert as_device_array(array).__cuda_array_interface__["data"] == (4096, False)
-    assert is_device_array(array)
-    assert not is_device_array(numbers)
-    Foreign.__cuda_array_interface__["typestr"] = "<f2"
-    with pytest.raises(StageError, match="<f2"):
-        as_device_array(Foreign())
+
+def test_our_arrays_tell_their_stream() -> None:
+    gpu = FakeGpu()
+    interface = DeviceArrays(gpu).resident((4, 4))[1:3].__cuda_array_interface__
+    assert (interface["version"], interface["stream"], interface["shape"]) == (3, gpu.stream, (2, 4))

@@ -14,6 +14,8 @@ from edgedepth.trt.fake_api import FakeTensorRt, read_with_onnxruntime
 from edgedepth.trt.options import EngineOptions, parse_sms
 from edgedepth.trt.tensorrt_api import is_strongly_typed
 
+H100 = GpuFacts(name="H100", sm=90, memory_mb=80000)
+RTX_4090 = GpuFacts(name="RTX 4090", sm=89, memory_mb=24000)
 ORIN = GpuFacts(name="Orin", sm=87, memory_mb=16000)
 
 # What tells the generations apart, as NVIDIA's modules have it.
@@ -78,7 +80,10 @@ def rtx() -> FakeTensorRt:
     [
         (jetson(), rtx(), ORIN, "tensorrt"),
         (jetson(), None, ORIN, "tensorrt"),
-        (None, rtx(), ORIN, "tensorrt-rtx"),
+        (None, rtx(), RTX_4090, "tensorrt-rtx"),
+        (jetson(), rtx(), H100, "tensorrt"),
+        (None, rtx(), H100, None),
+        (None, rtx(), ORIN, None),
         (jetson(), rtx(), None, "tensorrt-rtx"),
         (None, rtx(), None, "tensorrt-rtx"),
         (jetson(), None, None, None),
@@ -104,6 +109,10 @@ def test_one_that_was_asked_for_by_name_is_that_one_or_an_error(monkeypatch: pyt
         providers.choose_builder("tensorrt", None)
     with pytest.raises(UnsupportedError, match="not here"):
         providers.choose_builder("tensorrt-rtx", None)
+    here(monkeypatch, tensorrt_rtx=rtx())
+    with pytest.raises(DeviceError, match=r"is for SM 86, 89, and H100 has SM 90") as caught:
+        providers.choose_builder("tensorrt-rtx", H100)
+    assert "NVIDIA's own package index" in caught.value.remedy
     with pytest.raises(OptionError, match="allowed are auto, tensorrt, tensorrt-rtx"):
         providers.choose_builder("trt", None)  # type: ignore[arg-type]
 
