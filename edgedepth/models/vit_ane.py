@@ -20,8 +20,8 @@ from edgedepth.models.vit import Attention, Block, ViT
 __all__ = ["AneAttention", "AneBlock", "AneViT", "ChannelNorm", "ane_copy"]
 
 _SCALE = 0.25
-"""What tokens are multiplied with before a LayerNorm, which takes no notice of it: deviations from 0.03 to 1000 then have
-squares within fp16's normal numbers, on a device that should square in fp16. The transformers of this kind are known for
+"""What tokens are multiplied with before a LayerNorm, which takes no notice of it. Deviations from 0.03 to 1000 then
+have squares within fp16's normal numbers, for a device that squares in fp16; transformers of this kind are known for
 deviations of hundreds, whose squares fp16 doesn't hold. A power of two, so that nothing is rounded."""
 
 
@@ -70,7 +70,7 @@ class ChannelNorm(nn.Module):
 class AneAttention(nn.Module):
     """Multi-head self-attention of normalised tokens, a head at a time.
 
-    Keys have no bias: it adds the same to all scores of a query, which softmax takes no notice of, and which fp16 rounds.
+    Keys have no bias: it adds the same to all scores of a query. Softmax takes no notice of that, and fp16 rounds it.
     """
 
     def __init__(self, attention: Attention, norm: nn.LayerNorm, gamma: Tensor) -> None:
