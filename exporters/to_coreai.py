@@ -1,4 +1,4 @@
-"""Core AI bundles: a model asset (.aimodel) a stage, the format of iOS and macOS 27, run on Linux by Apple's own runtime."""
+"""Core AI bundles: a model asset (.aimodel) a stage, iOS and macOS 27's format; Apple's own runtime has it on Linux."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _check_device(device: str) -> None:
     word = device.lower()
     if word in ("gpu", "npu", "ane"):
         raise DeviceError(
-            f"device {device!r} was asked for; Core AI's Python runtime computes on the CPU, until its 1.0 and macOS 27",
+            f"device {device!r} was asked for; Core AI's Python runtime computes on the CPU until macOS 27",
             remedy="leave --device out, or use --target coreml for the GPU and the Neural Engine",
         )
     if word not in ("auto", "cpu"):
