@@ -15,7 +15,7 @@ from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import DEFAULT_TILE_BATCH
-from edgedepth.core.tolerances import tolerance_for
+from edgedepth.core.tolerances import EIGHT_BIT_PICTURES, tolerance_for
 from edgedepth.models.loading import LoadedModel, load_model
 from edgedepth.off_device import proving_backend
 from edgedepth.programs.frames import Color, as_rgb
@@ -23,7 +23,7 @@ from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.stages import StagePool
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.verify.eight_bits import EightBitSession
-from edgedepth.verify.parity import OFF_DEVICE, ParityReport, Predictor, verify_parity
+from edgedepth.verify.parity import OFF_DEVICE, ParityReport, Predictor, verify_parity, with_rounding
 
 __all__ = ["verify_bundle"]
 
@@ -88,21 +88,30 @@ def verify_bundle(
 
         reference = reference_stages(loaded)
 
-        def open_reference(stage: str) -> Session:
-            pictures: frozenset[str] = getattr(sessions.session(stage), "pictures", frozenset())
-            return EightBitSession(reference(stage), pictures) if pictures else reference(stage)
+        names = [stage.name for stage in manifest.model.stages]
+        pictures: dict[str, frozenset[str]] = {
+            name: getattr(sessions.session(name), "pictures", frozenset()) for name in names
+        }
 
+        def open_reference(stage: str) -> Session:
+            return EightBitSession(reference(stage), pictures[stage]) if pictures[stage] else reference(stage)
+
+        eager = EagerReference(loaded)
+        # A picture input rounds what was resized. That is no fault of the graphs, and would hide theirs.
+        rounded = program(open_reference) if any(pictures.values()) else None
         report = verify_parity(
             rgb,
-            reference=EagerReference(loaded),
+            reference=rounded or eager,
             candidate=program(sessions.session),
             open_program=program,
             open_reference_stage=open_reference,
             open_candidate_stage=sessions.session,
-            stage_names=[stage.name for stage in manifest.model.stages],
+            stage_names=names,
             tolerance=tolerance_for(manifest.precision),
             progress=progress,
         )
+        if rounded is not None:
+            report = with_rounding(report, rgb, rounded=rounded, reference=eager, allowed=EIGHT_BIT_PICTURES)
     return replace(report, where=where)
 
 

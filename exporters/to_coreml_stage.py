@@ -225,12 +225,11 @@ def _with_int8_weights(model: Any) -> Any:
     """
     coreml = require("coremltools.optimize.coreml", extra="export,coreml", purpose="to export to Core ML")
     weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", granularity="per_channel")
-    kinds = ("conv", "conv_transpose", "linear", "matmul")
+    layers = ("conv", "conv_transpose", "linear")
     function = model._mil_program.functions["main"]
-    kinds_with_names = ("conv", "conv_transpose", "linear")
-    weighted = [one for kind in kinds_with_names for one in function.find_ops(op_type=kind)]
+    weighted = [one for layer in layers for one in function.find_ops(op_type=layer)]
     config = coreml.OptimizationConfig(
-        op_type_configs=dict.fromkeys(kinds, weights),
+        op_type_configs=dict.fromkeys((*layers, "matmul"), weights),
         op_name_configs={one.name: None for one in weighted if _is_sensitive(one.weight)},
     )
     return coreml.linear_quantize_weights(model, config)

@@ -15,6 +15,7 @@ from pathlib import Path
 from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.bundle import open_bundle
+from edgedepth.core.tolerances import EIGHT_BIT_PICTURES
 from edgedepth.photos import list_photos, read_photo
 from edgedepth.sample_photos import sample_photos
 from edgedepth.verify.parity import OFF_DEVICE, ParityReport
@@ -75,6 +76,12 @@ def print_report(report: ParityReport) -> None:
             ("end to end", "max rel", f"{whole.max_rel:.2e}", f"≤ {tolerance.max_rel:.0e}"),
             ("end to end", "δ1", f"{whole.delta1:.6f}", ""),
             ("end to end", "FOV °", f"{whole.fov_deg:.2e}", f"≤ {tolerance.fov_deg:.0e}"),
+        ]
+    if cost := report.rounding:
+        rows += [
+            ("8-bit pictures", "AbsRel", f"{cost.abs_rel:.2e}", f"≤ {EIGHT_BIT_PICTURES.abs_rel:.0e}"),
+            ("8-bit pictures", "max rel", f"{cost.max_rel:.2e}", f"≤ {EIGHT_BIT_PICTURES.max_rel:.0e}"),
+            ("8-bit pictures", "FOV °", f"{cost.fov_deg:.2e}", f"≤ {EIGHT_BIT_PICTURES.fov_deg:.0e}"),
         ]
     for name, stage in report.stages.items():
         rows.append((name, "max rel", f"{stage.max_rel:.2e}", f"≤ {tolerance.stage_max_rel:.0e}"))

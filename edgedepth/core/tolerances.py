@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.spec import Precision
 
-__all__ = ["TOLERANCES", "Tolerance", "tolerance_for"]
+__all__ = ["EIGHT_BIT_PICTURES", "TOLERANCES", "Tolerance", "tolerance_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,18 @@ TOLERANCES: dict[Precision, Tolerance] = {
         "bundle loses is in its manifest, and a budget limits it",
     ),
 }
+
+
+EIGHT_BIT_PICTURES = Tolerance(
+    abs_rel=1e-2,
+    max_rel=5e-2,
+    fov_deg=5e-1,
+    stage_max_rel=0.0,
+    stage_mean_rel=0.0,
+    reason="pictures of 8 bits are half a level off once they were resized: 2.3e-3 and 0.19 degrees were measured on the "
+    "trained mini; two tiles that change places cost 6.4e-2 in max_rel",
+)
+"""What rounding the resized picture may cost from end to end, whatever the precision; it compares no stages."""
 
 
 def tolerance_for(precision: Precision) -> Tolerance:

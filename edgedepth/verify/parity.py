@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "StageParity",
     "judge",
     "verify_parity",
+    "with_rounding",
 ]
 
 MIN_FRAMES = 2
@@ -92,6 +93,8 @@ class StageParity:
 class ParityReport:
     """The outcome. `failures` says in words what was short; passed means that it is empty.
 
+    `rounding` is what pictures of 8 bits cost a bundle that takes them, from end to end and with the reference's own
+    stages; then `end_to_end` is against the reference on rounded pictures. None for all other bundles.
     `where` is ON_DEVICE, or OFF_DEVICE: then graph, weights, names, shapes and dtypes are proven, and nothing of what
     a device adds: that its runtime loads the artefacts, where it places them, how fast they are.
     """
@@ -102,6 +105,7 @@ class ParityReport:
     tolerance: Tolerance
     failures: tuple[str, ...] = field(default=())
     where: str = ON_DEVICE
+    rounding: EndToEnd | None = None
 
     @property
     def passed(self) -> bool:
@@ -110,15 +114,12 @@ class ParityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract. A figure that is not finite is null: JSON has no infinity."""
-        whole = self.end_to_end
         return {
             "passed": self.passed,
             "images": self.images,
             "where": self.where,
-            "end_to_end": {
-                name: _finite(getattr(whole, name)) if whole else None
-                for name in ("abs_rel", "delta1", "max_rel", "fov_deg")
-            },
+            "end_to_end": _figures(self.end_to_end),
+            **({"rounding": _figures(self.rounding)} if self.rounding else {}),
             "stages": {
                 name: {"max_rel": _finite(stage.max_rel), "mean_rel": _finite(stage.mean_rel)}
                 for name, stage in self.stages.items()
@@ -204,13 +205,7 @@ def judge(
     found = list(failures)
     whole = None
     if errors:
-        whole = EndToEnd(
-            # numpy's max and min keep a NaN, which Python's drop.
-            abs_rel=float(np.max([error.abs_rel for error, _ in errors])),
-            delta1=float(np.min([error.delta1 for error, _ in errors])),
-            max_rel=float(np.max([error.max_rel for error, _ in errors])),
-            fov_deg=float(np.max([fov for _, fov in errors])),
-        )
+        whole = worst_of(errors)
         for name in ("abs_rel", "max_rel", "fov_deg"):
             _limit(found, f"end to end {name}", getattr(whole, name), getattr(tolerance, name))
     else:
@@ -236,6 +231,44 @@ def judge(
         tolerance=tolerance,
         failures=tuple(found),
     )
+
+
+def with_rounding(
+    report: ParityReport, frames: Sequence[Array], *, rounded: Predictor, reference: Predictor, allowed: Tolerance
+) -> ParityReport:
+    """Add what pictures of 8 bits cost, and hold it against its own tolerance.
+
+    Args:
+        report: against `rounded`.
+        frames: that it was made with.
+        rounded: the reference's stages, in the program, on rounded pictures.
+        reference: the eager, whole model.
+        allowed: what rounding may cost.
+    """
+    errors = []
+    for frame in frames:
+        actual, expected = rounded.predict(frame), reference.predict(frame)
+        errors.append((compare_depth(actual.depth, expected.depth), _fov_error(actual.fov_deg, expected.fov_deg)))
+    cost, failures = worst_of(errors), list(report.failures)
+    for name in ("abs_rel", "max_rel", "fov_deg"):
+        _limit(failures, f"rounding to 8 bits {name}", getattr(cost, name), getattr(allowed, name))
+    return replace(report, rounding=cost, failures=tuple(failures))
+
+
+def worst_of(errors: Sequence[tuple[DepthError, float]]) -> EndToEnd:
+    """The worst of several frames, figure by figure; one at least."""
+    return EndToEnd(
+        # numpy's max and min keep a NaN, which Python's drop.
+        abs_rel=float(np.max([error.abs_rel for error, _ in errors])),
+        delta1=float(np.min([error.delta1 for error, _ in errors])),
+        max_rel=float(np.max([error.max_rel for error, _ in errors])),
+        fov_deg=float(np.max([fov for _, fov in errors])),
+    )
+
+
+def _figures(whole: EndToEnd | None) -> dict[str, float | None]:
+    names = ("abs_rel", "delta1", "max_rel", "fov_deg")
+    return {name: _finite(getattr(whole, name)) if whole else None for name in names}
 
 
 def _fov_error(actual: float, expected: float) -> float:
