@@ -108,7 +108,7 @@ EIGHT_BIT_PICTURES = Tolerance(
     fov_deg=5e-1,
     stage_max_rel=0.0,
     stage_mean_rel=0.0,
-    reason="pictures of 8 bits are half a level off once they were resized: 2.3e-3 and 0.19 degrees were measured on the "
+    reason="a resized picture has values between the levels of 8 bits: 2.3e-3 and 0.19 degrees were measured on the "
     "trained mini; two tiles that change places cost 6.4e-2 in max_rel",
 )
 """What rounding the resized picture may cost from end to end, whatever the precision; it compares no stages."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from edgedepth.core.errors import DeviceError
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import MODELS
 from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.coreml_placement import placement_of
 from edgedepth.runtimes.coreml_session import CoreMlBackend
+from edgedepth.verify.mil import load_package
 
 from .conftest import Cli
 
@@ -149,6 +152,7 @@ def test_doctor(cli: Cli, bundle: Path) -> None:
     placed = cli("doctor", "--bundle", bundle)
     assert placed.code == 2
     assert "Core ML runs on macOS" in placed.err
+    assert placement_of(open_bundle(bundle)) is None  # no Mac, nothing to tell
 
 
 def test_one_package_of_several_functions(cli: Cli, joined: Bundle, photos: Path) -> None:
@@ -158,6 +162,38 @@ def test_one_package_of_several_functions(cli: Cli, joined: Bundle, photos: Path
     done = cli("verify", joined.path, "--images", photos, "--json")
     assert done.code == 0, done.out + done.err
     assert set(done.json["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
+
+
+def test_the_layernorms_of_the_neural_engines_layout_are_one_operation_each(bundle: Path) -> None:
+    """coremltools fuses them where it knows the pattern; op by op they would be rounded ten times."""
+    program = load_package(bundle / "patch_encoder/patch_encoder.mlpackage")
+    kinds = Counter(operation.type for operation in program.functions["main"].operations)
+    assert kinds["layer_norm"] == 2 * 2 + 1  # two blocks
+    assert kinds["rsqrt"] == kinds["reduce_mean"] == 0
+
+
+def test_what_int8_spares(joined: Bundle) -> None:
+    program = load_package(joined.path / "depth_pro_tiny.mlpackage")
+    kept = {
+        name.removesuffix("_to_fp16")
+        for stage in ("patch_encoder", "decoder")
+        for name, values in program.constants(stage).items()
+        if values.dtype == np.float16 and values.ndim > 1 and values.size > 300
+    }
+    assert {name for name in kept if "weight" in name} >= {
+        "p_vit_patch_embed_proj_weight",
+        "p_vit_blocks_0_mlp_fc1_weight",
+        "p_head_head_0_weight",
+    }
+    assert not [name for name in kept if "blocks_1" in name]
+
+
+def test_pictures_of_8_bits_are_judged_apart(cli: Cli, export: Callable[..., Path], photos: Path) -> None:
+    done = cli("verify", export("--image-input"), "--images", photos, "--json")
+    assert done.code == 0, done.out + done.err
+    rounding = done.json["rounding"]
+    assert 0 < rounding["max_rel"] <= 5e-2
+    assert rounding["fov_deg"] > 0
 
 
 def test_the_newest_bundle_that_can_run_here_is_chosen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from edgedepth.programs.depth_pro import DepthProProgram
 from edgedepth.programs.fake_session import FakeSession, fake_compute
 from edgedepth.programs.stages import StagePool
 from edgedepth.verify.depth_errors import DepthError, TensorError
-from edgedepth.verify.parity import ParityReport, judge, verify_parity
+from edgedepth.verify.parity import ParityReport, judge, verify_parity, with_rounding
 from edgedepth.verify.shadow import StageScore
 
 TOLERANCE = Tolerance(
@@ -243,3 +243,31 @@ def test_what_is_empty_or_short_fails(
 def test_just_inside_the_tolerance_passes() -> None:
     error = DepthError(abs_rel=1e-4, delta1=1.0, max_rel=1e-3)
     assert judge({"decoder": scored(1e-4)}, [(error, 1e-2)], images=2, tolerance=TOLERANCE).passed
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Predicts one depth everywhere."""
+
+    metres: float
+
+    def predict(self, rgb: Array, /) -> Fixed:
+        return self
+
+    @property
+    def depth(self) -> Array:
+        return np.full((4, 4), self.metres, np.float32)
+
+    @property
+    def fov_deg(self) -> float:
+        return 60.0
+
+
+@pytest.mark.parametrize(("rounded", "passes"), [(2.0, True), (2.1, False)])
+def test_what_rounding_costs_is_held_against_its_own_tolerance(rounded: float, passes: bool) -> None:
+    report = ParityReport(images=2, end_to_end=None, stages={}, tolerance=TOLERANCE)
+    told = with_rounding(report, frames(), rounded=Fixed(rounded), reference=Fixed(2.0), allowed=TOLERANCE)
+    assert told.passed == passes
+    assert told.rounding is not None
+    assert told.rounding.abs_rel == pytest.approx(rounded / 2 - 1)
+    assert all(failure.startswith("rounding to 8 bits") for failure in told.failures)
