@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import hashlib
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -25,7 +25,6 @@ __all__ = ["CoreAiBackend", "CoreAiSession"]
 
 _EXPORT_AGAIN = "export it again: edgedepth export --target coreai"
 _T = TypeVar("_T")
-_log = logging.getLogger("edgedepth")
 
 
 class CoreAiBackend:
@@ -71,6 +70,7 @@ class CoreAiSession:
         _check_device(options.device)
         authoring = require("coreai.authoring", extra="coreai", purpose="to run Core AI bundles")
         runtime = require("coreai.runtime", extra="coreai", purpose="to run Core AI bundles")
+        _check_whole(asset)
         self._array: Any = runtime.NDArray
         self._stage = stage
         self._loop: _Loop | None = _Loop(f"edgedepth-coreai-{stage.name}")
@@ -162,6 +162,17 @@ class _Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _check_whole(asset: Path) -> None:
+    """The runtime's own reader ends the process on what isn't an asset, or on a damaged one."""
+    try:
+        written = (asset / "main.hash").read_bytes()
+        found = hashlib.sha256((asset / "main.mlirb").read_bytes()).digest()
+    except OSError as error:
+        raise BundleTamperedError(f"{asset} is no whole model asset: {error}", remedy=_EXPORT_AGAIN) from error
+    if found != written:
+        raise BundleTamperedError(f"{asset}: main.mlirb isn't what main.hash says", remedy=_EXPORT_AGAIN)
 
 
 def _check_device(device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,8 +95,14 @@ class TestSession:
             CoreAiSession(bundle.file("image_encoder/image_encoder.aimodel"), stage, SessionOptions())
 
     def test_a_damaged_asset_is_refused(self, bundle: Bundle, tmp_path: Path) -> None:
-        with pytest.raises(BundleTamperedError, match="doesn't load in Core AI"):
-            CoreAiSession(tmp_path / "no.aimodel", bundle.manifest.artefacts["fov"].stage, SessionOptions())
+        stage = bundle.manifest.artefacts["fov"].stage
+        with pytest.raises(BundleTamperedError, match="no whole model asset"):
+            CoreAiSession(tmp_path / "no.aimodel", stage, SessionOptions())
+        asset = shutil.copytree(bundle.file("fov/fov.aimodel"), tmp_path / "fov.aimodel")
+        program = asset / "main.mlirb"
+        program.write_bytes(program.read_bytes()[:-100])
+        with pytest.raises(BundleTamperedError, match="isn't what main.hash says"):
+            CoreAiSession(asset, stage, SessionOptions())
 
 
 @pytest.mark.parametrize(
