@@ -20,6 +20,7 @@ __all__ = ["check_toolchain", "export_stage"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists; --target coreml may work"
 _PURPOSE = "to export to Core AI"
+_CORE_MLS = ("edgedepth.deployment_target", "edgedepth.compute_layout")  # options that Core AI hasn't
 
 
 def check_toolchain() -> None:
@@ -71,7 +72,8 @@ def _describe(about: Any, stage: StageSpec, metadata: PackageMetadata) -> None:
     about.model_description = describe_stage(stage, metadata)
     about.creation_date = None  # the same bytes each time
     for name, value in metadata.user_defined.items():
-        about.set_custom(name, value)
+        if name not in _CORE_MLS:
+            about.set_custom(name, value)
 
 
 def _check(asset: Any, stage: StageSpec) -> None:

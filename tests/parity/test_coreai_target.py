@@ -101,7 +101,7 @@ class TestSession:
         asset = shutil.copytree(bundle.file("fov/fov.aimodel"), tmp_path / "fov.aimodel")
         program = asset / "main.mlirb"
         program.write_bytes(program.read_bytes()[:-100])
-        with pytest.raises(BundleTamperedError, match="isn't what main.hash says"):
+        with pytest.raises(BundleTamperedError, match=r"isn't what main\.hash says"):
             CoreAiSession(asset, stage, SessionOptions())
 
 
