@@ -53,6 +53,12 @@ def bundle(export: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
+def pictured(export: Callable[..., Path]) -> Path:
+    """With picture inputs."""
+    return export("--image-input")
+
+
+@pytest.fixture(scope="module")
 def joined(export: Callable[..., Path]) -> Bundle:
     """Functions of one package, with weights of 8 bits."""
     return open_bundle(export("--int8", "--multifunction", "--deployment-target", "macOS15"))
@@ -181,8 +187,8 @@ def test_what_int8_spares(joined: Bundle) -> None:
     assert "vit_blocks_1" not in kept
 
 
-def test_pictures_of_8_bits_are_judged_apart(cli: Cli, export: Callable[..., Path], photos: Path) -> None:
-    done = cli("verify", export("--image-input"), "--images", photos, "--json")
+def test_pictures_of_8_bits_are_judged_apart(cli: Cli, pictured: Path, photos: Path) -> None:
+    done = cli("verify", pictured, "--images", photos, "--json")
     assert done.code == 0, done.out + done.err
     rounding = done.json["rounding"]
     assert 0 < rounding["max_rel"] <= 5e-2
