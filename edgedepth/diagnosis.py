@@ -29,6 +29,7 @@ _PACKAGES = (
     ("tensorrt-rtx-cu13-bindings", "tensorrt_rtx_bindings", "tensorrt"),
     ("cuda-bindings", "cuda.bindings", "tensorrt"),
     ("coremltools", "coremltools", "coreml"),
+    ("coreai-core", "coreai", "coreai"),
     ("pillow", "PIL", "cli"),
     ("rich", "rich", "cli"),
 )

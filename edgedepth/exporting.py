@@ -32,7 +32,7 @@ def export_bundle(
 
     Args:
         model: its name; `edgedepth models` lists them.
-        target: "onnx", "openvino" or "coreml".
+        target: "onnx", "openvino", "tensorrt", "coreml" or "coreai".
         options: precision, layout, tile batch; None for the defaults.
         weights: a checkpoint, "random:SEED", or None: the cache, else a download.
         out: the bundle's folder; None: in the artefact store, where EdgeDepth finds it.

@@ -40,7 +40,11 @@ class MilPredictor:
         )
         self.pictures = frozenset(feature.name for feature in described.inputs.values() if feature.image)
 
-    def predict(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+    def predict(
+        self,
+        feeds: Mapping[str, npt.NDArray[Any]],
+        out: Mapping[str, npt.NDArray[Any]],  # noqa: ARG002  (the evaluator's results are its own)
+    ) -> Mapping[str, npt.NDArray[Any]]:
         """See Predictor."""
         return self._program.run(feeds, self._function)
 

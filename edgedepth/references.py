@@ -79,6 +79,7 @@ class Reference:
         open_stage: opens its stages; None where they can't stand beside the candidate's.
         note: why not, or what else a reader has to know; empty where there is nothing.
         loaded: the model, where it is the eager one.
+        rounded: its stages in the bundle's program, on pictures of 8 bits, where the bundle takes such.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Reference:
     open_stage: OpenStage | None
     note: str = ""
     loaded: LoadedModel | None = None
+    rounded: Predictor | None = None
 
 
 def open_candidate(bundle: Bundle, device: str, stack: ExitStack, announce: Announce) -> Candidate:
@@ -129,11 +131,16 @@ def eager_reference(candidate: Candidate, weights: str | Path | None, announce: 
 
     stages = reference_stages(loaded)
 
-    def open_stage(stage: str) -> Session:
-        pictures: frozenset[str] = getattr(candidate.sessions.session(stage), "pictures", frozenset())
-        return EightBitSession(stages(stage), pictures) if pictures else stages(stage)
+    pictures: dict[str, frozenset[str]] = {
+        name: getattr(candidate.sessions.session(name), "pictures", frozenset()) for name in candidate.stage_names
+    }
 
-    return Reference(name=EAGER, program=EagerReference(loaded), open_stage=open_stage, loaded=loaded)
+    def open_stage(stage: str) -> Session:
+        return EightBitSession(stages(stage), pictures[stage]) if pictures[stage] else stages(stage)
+
+    # A picture input rounds what was resized. That is no fault of the graphs, and would hide theirs.
+    rounded = candidate.open_program(open_stage) if any(pictures.values()) else None
+    return Reference(name=EAGER, program=EagerReference(loaded), open_stage=open_stage, loaded=loaded, rounded=rounded)
 
 
 def bundle_reference(

@@ -106,6 +106,7 @@ def verify_bundle(
                 stage_names=candidate.stage_names,
                 tolerance=tolerance,
                 settings=settings,
+                rounded=reference.rounded,
                 seen=seen,
                 progress=progress,
             )

@@ -91,6 +91,7 @@ EXPORTERS: dict[str, str] = {
     "openvino": "edgedepth.exporters.to_openvino:OpenVinoExporter",
     "tensorrt": "edgedepth.exporters.to_tensorrt:TensorRtExporter",
     "coreml": "edgedepth.exporters.to_coreml:CoreMlExporter",
+    "coreai": "edgedepth.exporters.to_coreai:CoreAiExporter",
 }
 
 

@@ -35,7 +35,7 @@ JoinStages = Callable[[dict[str, Artefact], Path], dict[str, Artefact]]
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
 
-_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "coreml": "Core ML"}
+_NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "coreml": "Core ML", "coreai": "Core AI"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,7 @@ BACKENDS: dict[str, str] = {
     "openvino": "edgedepth.runtimes.openvino_session:OpenVinoBackend",
     "tensorrt": "edgedepth.runtimes.trt_backend:TrtBackend",
     "coreml": "edgedepth.runtimes.coreml_session:CoreMlBackend",
+    "coreai": "edgedepth.runtimes.coreai_session:CoreAiBackend",
 }
 
 

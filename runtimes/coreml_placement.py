@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,10 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.mlpackage import package_of
 from edgedepth.core.optional import require
+from edgedepth.core.targets import exists_on
 from edgedepth.runtimes.coreml_devices import compute_units_for, refuse_elsewhere
 
-__all__ = ["count_places", "placement"]
+__all__ = ["count_places", "placement", "placement_of"]
 
 _PLACES = {"MLNeuralEngineComputeDevice": "npu", "MLGPUComputeDevice": "gpu", "MLCPUComputeDevice": "cpu"}
 
@@ -45,11 +47,22 @@ def placement(bundle: Bundle, device: str = "auto") -> dict[str, dict[str, int]]
     units = compute_units_for(device)
     ct = require("coremltools", extra="coreml", purpose="to ask Core ML for its plan")
     plans = require("coremltools.models.compute_plan", extra="coreml", purpose="to ask Core ML for its plan")
+    artefacts = bundle.manifest.artefacts
     found: dict[str, dict[str, int]] = {}
-    for stage, artefact in bundle.manifest.artefacts.items():
-        compiled = ct.models.utils.compile_model(str(package_of(bundle.file(artefact.path))))
-        found[stage] = _of_compiled(plans, Path(compiled), stage, getattr(ct.ComputeUnit, units))
-    return found
+    for path in dict.fromkeys(artefact.path for artefact in artefacts.values()):  # stages may share a package
+        with tempfile.TemporaryDirectory(prefix="edgedepth-") as folder:
+            compiled = Path(folder, "package.mlmodelc")
+            ct.models.utils.compile_model(str(package_of(bundle.file(path))), str(compiled))
+            for stage in (name for name, artefact in artefacts.items() if artefact.path == path):
+                found[stage] = _of_compiled(plans, compiled, stage, getattr(ct.ComputeUnit, units))
+    return {stage: found[stage] for stage in artefacts}
+
+
+def placement_of(bundle: Bundle, device: str = "auto") -> dict[str, dict[str, int]] | None:
+    """placement() for reports and benchmarks: None where it can't be told, for another target or on no Mac."""
+    if bundle.manifest.target != "coreml" or not exists_on("coreml"):
+        return None
+    return placement(bundle, device)
 
 
 def count_places(usages: Iterable[Any]) -> dict[str, int]:

@@ -52,7 +52,11 @@ class CoreMlPredictor:
         self.stage = declared_stage(stage, description)
         self.pictures = image_inputs(description)
 
-    def predict(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+    def predict(
+        self,
+        feeds: Mapping[str, npt.NDArray[Any]],
+        out: Mapping[str, npt.NDArray[Any]],  # noqa: ARG002  (MLModel.predict has no output backings)
+    ) -> Mapping[str, npt.NDArray[Any]]:
         """See Predictor."""
         image = require("PIL.Image", extra="coreml", purpose="to hand pictures to Core ML") if self.pictures else None
         given = {

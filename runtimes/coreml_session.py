@@ -41,8 +41,19 @@ class Predictor(Protocol):
     stage: StageSpec
     pictures: frozenset[str]
 
-    def predict(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        """Every output by its name. Inputs are C-contiguous, and are not written to."""
+    def predict(
+        self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, npt.NDArray[Any]]
+    ) -> Mapping[str, npt.NDArray[Any]]:
+        """Compute every output.
+
+        Args:
+            feeds: by name, C-contiguous; they are not written to.
+            out: arrays of the declared shapes and dtypes, C-contiguous. A predictor that can compute into arrays
+                (MLPredictionOptions.outputBackings) fills these and returns them: nothing is copied then.
+
+        Returns:
+            By name: the arrays of `out`, or arrays of the predictor's own.
+        """
         ...
 
 
@@ -160,7 +171,7 @@ class CoreMlSession:
         return self._device
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Run the stage once, as Session.run() says. Outputs are copied once, out of the predictor's own arrays."""
+        """Run the stage once, as Session.run() says. Outputs are copied once, unless the predictor filled ours."""
         if self._predictor is None:
             raise closed_stage(self._stage)
         results = output_buffers(self._stage, out, check_feeds(self._stage, feeds))
@@ -169,7 +180,7 @@ class CoreMlSession:
             for name, array in feeds.items()
         }
         try:
-            outputs = self._predictor.predict(arrays)
+            outputs = self._predictor.predict(arrays, results)
         except EdgeDepthError:
             raise
         except Exception as error:  # coremltools raises RuntimeErrors and more
@@ -192,6 +203,8 @@ class CoreMlSession:
 
     def _receive(self, name: str, output: npt.NDArray[Any] | None, result: Array) -> None:
         """copyto would broadcast and cast: what comes has to be what was declared."""
+        if output is result:
+            return
         if output is None or output.dtype != result.dtype or output.shape != result.shape:
             got = "nothing" if output is None else f"{output.dtype} {output.shape}"
             raise StageError(

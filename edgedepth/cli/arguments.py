@@ -69,7 +69,7 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         default="auto",
-        help="onnx, openvino, trt, coreml, or torch for the reference itself (default: the bundle's)",
+        help="onnx, openvino, trt, coreml, coreai, or torch for the reference itself (default: the bundle's)",
     )
     parser.add_argument("--precision", help="fp32, fp16, bf16, int8 or fp8, to choose among the store's bundles")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from edgedepth.cli.console import print_table
+from edgedepth.core.tolerances import EIGHT_BIT_PICTURES
 from edgedepth.verify.parity import OFF_DEVICE, EndToEnd, ParityReport
 from edgedepth.verify.parity_report import EAGER, StageParity
 from edgedepth.verify.quality import Quality
@@ -22,6 +23,9 @@ def print_report(report: ParityReport) -> None:
     where = (report.where,) if off else ()
     rows = [(*row, *where) for row in _end_to_end(report, whole)] if whole else []
     print_table(("end to end", "measured", "allowed", *("where",) * off), rows)
+    if report.rounding:
+        rows = [(*row, *where) for row in _rounding(report.rounding)]
+        print_table(("rounding to 8 bits", "costs", "allowed", *("where",) * off), rows)
     if report.stages:
         columns = (f"max rel ≤ {tolerance.stage_max_rel:.0e}", f"mean rel ≤ {tolerance.stage_mean_rel:.0e}")
         head = ("stage", *columns, "p50 rel", "p99 rel", "1 - cosine", "NaN, infinite", *("where",) * off)
@@ -63,6 +67,15 @@ def _end_to_end(report: ParityReport, whole: EndToEnd) -> list[tuple[str, str, s
         ("depth scale", f"{whole.depth_scale:.5f}", f"1 ± {tolerance.depth_scale:.0e}"),
         ("shift 1/m", f"{whole.inverse_shift:.1e}", ""),
         ("correlation", f"{whole.correlation:.6f}", ""),
+    ]
+
+
+def _rounding(cost: EndToEnd) -> list[tuple[str, str, str]]:
+    allowed = EIGHT_BIT_PICTURES
+    return [
+        ("AbsRel", f"{cost.abs_rel:.2e}", f"≤ {allowed.abs_rel:.0e}"),
+        ("max rel", f"{cost.max_rel:.2e}", f"≤ {allowed.max_rel:.0e}"),
+        ("FOV °", f"{cost.fov_deg:.2e}", f"≤ {allowed.fov_deg:.0e}"),
     ]
 
 

@@ -80,7 +80,7 @@ class Manifest:
     Args:
         schema_version: SCHEMA_VERSION of the writer.
         model: the model, weights hash and licence included.
-        target: "onnx", "tensorrt", "openvino", "coreml".
+        target: "onnx", "tensorrt", "openvino", "coreml", "coreai".
         precision: of the arithmetic; inputs and outputs are float32 at every precision.
         layout: "staged" (one graph a stage) or "single".
         tile_batch: tiles a call of the patch encoder; None: any number.

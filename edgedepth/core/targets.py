@@ -13,6 +13,7 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("fp32", "fp16", "bf16"),
     "tensorrt": ("fp32", "fp16"),
     "coreml": ("fp16", "fp32", "int8"),
+    "coreai": ("fp32",),
 }
 """What each target can be exported at, the default first."""
 

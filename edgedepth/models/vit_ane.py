@@ -2,7 +2,8 @@
 
 Source: Apple, "Deploying Transformers on the Apple Neural Engine" (machinelearning.apple.com, 2022): tensors are
 (N, C, 1, tokens), linear layers are 1x1 convolutions, and attention is computed head by head. Factors are folded into
-the weights before them: the attention's scale into the query, LayerScale into the layer that it scales.
+the weights beside them: the attention's scale into the query, LayerScale into the layer that it scales, a LayerNorm's
+weight and bias into the layer behind it. What is folded isn't rounded on its own: at fp16 every operation rounds once.
 """
 
 from __future__ import annotations
@@ -18,52 +19,68 @@ from edgedepth.models.vit import Attention, Block, ViT
 
 __all__ = ["AneAttention", "AneBlock", "AneViT", "ChannelNorm", "ane_copy"]
 
-_SMALLEST = 1e-3  # of a token's largest deviation: less is taken for this, so that fp16 divides by no zero
+_SCALE = 0.25
+"""What tokens are multiplied with before a LayerNorm, which takes no notice of it. Deviations from 0.03 to 1000 then
+have squares within fp16's normal numbers, for a device that squares in fp16; transformers of this kind are known for
+deviations of hundreds, whose squares fp16 doesn't hold. A power of two, so that nothing is rounded."""
 
 
-def _conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+def _conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """A linear layer's weight (out, in) and bias as a 1x1 convolution."""
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=1, device="meta")
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=1, bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight[:, :, None, None], requires_grad=False)
-    layer.bias = nn.Parameter(bias, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
     return layer
 
 
-class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of (N, C, 1, tokens), which fp16 doesn't overflow.
+def _after_norm(norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None, *, scale: float = 1.0) -> nn.Conv2d:
+    """A linear layer behind a LayerNorm, with the norm's own weight and bias folded in, and a factor of its output.
 
-    A deviation of 256 squares to more than fp16 holds, and transformers of this kind have larger ones. So deviations
-    are first divided by the token's largest: their squares lie in 0..1, and their mean is no less than 1 / C.
+    Computed in float64 and rounded once. Without a bias the norm's is left out too.
+    """
+    exact = weight.double()
+    folded = (exact * norm.weight.detach().double() * scale).to(weight.dtype)
+    if bias is None:
+        return _conv(folded, None)
+    shifted = (exact @ norm.bias.detach().double() + bias.double()) * scale
+    return _conv(folded, shifted.to(bias.dtype))
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm's first half over the channels of (N, C, 1, tokens): mean 0 and variance 1.
+
+    Written as coremltools knows it from Apple's own transformers, and makes one layer_norm of it: a result that is
+    rounded once. Op by op a token's mean, variance and root are each rounded to fp16 for all its channels together, and
+    tokens of a flat picture, which are all alike, are all wrong alike.
     """
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
+    def __init__(self, eps: float) -> None:
         super().__init__()
-        self.root_eps = nn.Buffer(torch.tensor(norm.eps**0.5))
-        self.smallest = nn.Buffer(torch.tensor(_SMALLEST))
-        self.weight = nn.Parameter(norm.weight.detach()[None, :, None, None], requires_grad=False)
-        self.bias = nn.Parameter(norm.bias.detach()[None, :, None, None], requires_grad=False)
+        self.eps = eps * _SCALE**2
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Normalise axis 1 of (N, C, 1, tokens)."""
-        centred = tokens - tokens.mean(dim=1, keepdim=True)
-        largest = torch.maximum(centred.abs().amax(dim=1, keepdim=True), self.smallest)
-        scaled = centred / largest
-        variance = (scaled * scaled).mean(dim=1, keepdim=True)
-        eps = self.root_eps / largest
-        return scaled * torch.rsqrt(variance + eps * eps) * self.weight + self.bias
+        scaled = tokens * _SCALE
+        centred = scaled - scaled.mean(dim=1, keepdim=True)
+        normed: Tensor = centred * torch.rsqrt((centred * centred).mean(dim=1, keepdim=True) + self.eps)
+        return normed
 
 
 class AneAttention(nn.Module):
-    """Multi-head self-attention, a head at a time."""
+    """Multi-head self-attention of normalised tokens, a head at a time.
 
-    def __init__(self, attention: Attention, gamma: Tensor) -> None:
+    Keys have no bias: it adds the same to all scores of a query. Softmax takes no notice of that, and fp16 rounds it.
+    """
+
+    def __init__(self, attention: Attention, norm: nn.LayerNorm, gamma: Tensor) -> None:
         super().__init__()
         self.head_width = attention.head_width
         query, key, value = attention.qkv.weight.detach().chunk(3)
-        query_bias, key_bias, value_bias = attention.qkv.bias.detach().chunk(3)
-        self.query = _conv(query * attention.scale, query_bias * attention.scale)
-        self.key = _conv(key, key_bias)
-        self.value = _conv(value, value_bias)
+        query_bias, _, value_bias = attention.qkv.bias.detach().chunk(3)
+        self.query = _after_norm(norm, query, query_bias, scale=attention.scale)
+        self.key = _after_norm(norm, key, None)
+        self.value = _after_norm(norm, value, value_bias)
         self.proj = _conv(attention.proj.weight.detach() * gamma[:, None], attention.proj.bias.detach() * gamma)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -85,10 +102,10 @@ class AneBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         first, second, gamma = block.mlp.fc1, block.mlp.fc2, block.ls2.gamma.detach()
-        self.norm1 = ChannelNorm(block.norm1)
-        self.attn = AneAttention(block.attn, block.ls1.gamma.detach())
-        self.norm2 = ChannelNorm(block.norm2)
-        self.fc1 = _conv(first.weight.detach(), first.bias.detach())
+        self.norm1 = ChannelNorm(block.norm1.eps)
+        self.attn = AneAttention(block.attn, block.norm1, block.ls1.gamma.detach())
+        self.norm2 = ChannelNorm(block.norm2.eps)
+        self.fc1 = _after_norm(block.norm2, first.weight.detach(), first.bias.detach())
         self.fc2 = _conv(second.weight.detach() * gamma[:, None], second.bias.detach() * gamma)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -110,7 +127,9 @@ class AneViT(nn.Module):
         positions[:, :1] += vit.cls_token.detach()
         self.positions = nn.Parameter(positions.transpose(1, 2)[:, :, None], requires_grad=False)
         self.blocks = nn.ModuleList(AneBlock(block) for block in vit.blocks if isinstance(block, Block))
-        self.norm = ChannelNorm(vit.norm)
+        self.norm = ChannelNorm(vit.norm.eps)
+        self.norm_weight = nn.Parameter(vit.norm.weight.detach(), requires_grad=False)
+        self.norm_bias = nn.Parameter(vit.norm.bias.detach(), requires_grad=False)
 
     def forward(self, image: Tensor, hooks: Sequence[int] = ()) -> tuple[Tensor, ...]:
         """Encode images; see ViT.forward."""
@@ -120,7 +139,8 @@ class AneViT(nn.Module):
             tokens = block(tokens)
             if index in hooks:
                 hooked.append(tokens)
-        return tuple(layer[:, :, 0].transpose(1, 2) for layer in (*hooked, self.norm(tokens)))
+        *hooked, normed = (layer[:, :, 0].transpose(1, 2) for layer in (*hooked, self.norm(tokens)))
+        return (*hooked, normed * self.norm_weight + self.norm_bias)
 
 
 def ane_copy(module: nn.Module) -> nn.Module:

@@ -17,8 +17,8 @@ __all__ = ["EightBitSession"]
 class EightBitSession(ForwardingSession):
     """Rounds some inputs to 8 bits before a session gets them; else it is that session.
 
-    A picture input takes no more than 8 bits. What that costs belongs to the figures from end to end; a stage is
-    compared on the very picture that it was given, or the rounding would hide faults of the stage.
+    A picture input takes no more than 8 bits. Stages, and a bundle from end to end, are compared on the very picture
+    that they were given, or the rounding would hide their faults; what it costs is measured apart.
 
     Args:
         session: of the reference.

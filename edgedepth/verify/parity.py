@@ -16,7 +16,7 @@ import numpy as np
 from edgedepth.core.errors import CalibrationError, EdgeDepthError, OptionError, PhotoError, SampleError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array, OpenStage, Session
-from edgedepth.core.tolerances import Tolerance
+from edgedepth.core.tolerances import EIGHT_BIT_PICTURES, Tolerance
 from edgedepth.verify.agreement import PictureParity, compare_picture, is_one_colour
 from edgedepth.verify.evaluation import EvalSettings
 from edgedepth.verify.parity_report import (
@@ -26,6 +26,7 @@ from edgedepth.verify.parity_report import (
     ParityReport,
     StageParity,
     judge,
+    with_rounding,
 )
 from edgedepth.verify.pictures import LoadedPicture, PictureSource, Skip
 from edgedepth.verify.quality import QualityTally
@@ -111,6 +112,7 @@ def verify_parity(
     settings: EvalSettings | None = None,
     seen: Callable[[Compared], None] = lambda _: None,
     scores: dict[str, StageScore] | None = None,
+    rounded: Predictor | None = None,
     progress: Progress = silent,
 ) -> ParityReport:
     """Compare a candidate with the reference. One picture is in memory at a time.
@@ -127,6 +129,8 @@ def verify_parity(
         settings: how pictures that have a truth are scored.
         seen: told of each compared picture.
         scores: the stages' scores, for a caller who wants more of them than the report tells; empty at first.
+        rounded: the reference's stages, in the bundle's program, on pictures rounded to 8 bits, for a bundle that takes
+            such: then it is what the candidate is compared with, and what rounding costs is reported apart.
         progress: told of each step.
 
     Raises:
@@ -153,6 +157,8 @@ def verify_parity(
             shadow.predict(picture.rgb)
         progress(f"{source.name}: end to end", 2 * number + 1, 2 * len(pictures))
         expected = reference.predict(picture.rgb)
+        if rounded is not None:
+            expected = tally.round(source.name, rounded.predict(picture.rgb), expected)
         try:
             actual = candidate.predict(picture.rgb)
         except EdgeDepthError as error:
@@ -168,6 +174,8 @@ def verify_parity(
         failures=tally.failures,
         needs_stages=open_reference_stage is not None,
     )
+    if tally.rounding:
+        report = with_rounding(report, tally.rounding, EIGHT_BIT_PICTURES)
     return replace(
         report,
         images=tally.loaded,
@@ -183,6 +191,7 @@ class _Tally:
     def __init__(self, quality: QualityTally) -> None:
         self.quality = quality
         self.compared: list[PictureParity] = []
+        self.rounding: list[PictureParity] = []
         self.different: set[bytes] = set()
         self.failures: list[str] = []
         self.notes: list[str] = []
@@ -203,6 +212,18 @@ class _Tally:
         if is_one_colour(picture.rgb):
             self.notes.append(f"{source.name} is of one colour: whatever looks at edges isn't tested by it")
         return picture
+
+    def round(self, name: str, rounded: Measured, expected: Measured) -> Measured:
+        """Keep what rounding costs a picture; what is right for a bundle that rounds it."""
+        cost = compare_picture(
+            name,
+            rounded.depth,
+            expected.depth,
+            fov_deg=rounded.fov_deg,
+            reference_fov_deg=expected.fov_deg,
+        )
+        self.rounding.append(cost)
+        return rounded
 
     def compare(self, name: str, picture: LoadedPicture, actual: Measured, expected: Measured) -> Compared:
         """Both predictions of a picture, against each other and against the truth."""

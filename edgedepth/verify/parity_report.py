@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "StageParity",
     "judge",
     "stage_parity",
+    "with_rounding",
 ]
 
 ON_DEVICE, OFF_DEVICE = "verified on the device", "verified off-device"
@@ -101,6 +102,8 @@ class ParityReport:
         overridden: limits that the caller set instead of the table's, by name.
         notes: what a reader has to know: pictures of one colour, stages that can't be compared.
         quality: both models against the truth, where that is known.
+        rounding: what pictures of 8 bits cost a bundle that takes them, from end to end and with the reference's own
+            stages; then `end_to_end` is against the reference on rounded pictures. None for all other bundles.
     """
 
     images: int
@@ -115,6 +118,7 @@ class ParityReport:
     overridden: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     quality: Quality | None = None
+    rounding: EndToEnd | None = None
 
     @property
     def passed(self) -> bool:
@@ -123,20 +127,14 @@ class ParityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract. A figure that is not finite is null: JSON has no infinity."""
-        whole: dict[str, Any]
-        if self.end_to_end is None:
-            names = ("abs_rel", "delta1", "max_rel", "fov_deg", "boundary_f1")
-            whole = dict.fromkeys((*names, "depth_scale", "inverse_shift", "correlation", "worst", "worst_pixel"))
-        else:
-            pixel = self.end_to_end.worst_pixel
-            whole = to_plain(self.end_to_end) | {"worst_pixel": {"picture": pixel.name} | to_plain(pixel)["worst"]}
         told: dict[str, Any] = _finite(
             {
                 "passed": self.passed,
                 "images": self.images,
                 "where": self.where,
                 "reference": self.reference,
-                "end_to_end": whole,
+                "end_to_end": _figures(self.end_to_end),
+                **({"rounding": _figures(self.rounding)} if self.rounding else {}),
                 "stages": {name: to_plain(stage) for name, stage in self.stages.items()},
                 "failures": list(self.failures),
                 "notes": list(self.notes),
@@ -148,6 +146,27 @@ class ParityReport:
             }
         )
         return told
+
+
+def _figures(whole: EndToEnd | None) -> dict[str, Any]:
+    if whole is None:
+        return dict.fromkeys(field.name for field in fields(EndToEnd))
+    pixel = whole.worst_pixel
+    return {**to_plain(whole), "worst_pixel": {"picture": pixel.name, **to_plain(pixel)["worst"]}}
+
+
+def with_rounding(report: ParityReport, pictures: Sequence[PictureParity], allowed: Tolerance) -> ParityReport:
+    """Add what pictures of 8 bits cost, held against its own tolerance.
+
+    Args:
+        report: against the reference on rounded pictures.
+        pictures: the reference on rounded pictures against the reference; one at least.
+        allowed: what rounding may cost.
+    """
+    cost, failures = _worst_of(pictures), list(report.failures)
+    for name in ("abs_rel", "max_rel", "fov_deg"):
+        _limit(failures, f"rounding to 8 bits {name}", getattr(cost, name), getattr(allowed, name))
+    return replace(report, rounding=cost, failures=tuple(failures))
 
 
 def judge(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from edgedepth.core.errors import DeviceError
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import MODELS
 from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.coreml_placement import placement_of
 from edgedepth.runtimes.coreml_session import CoreMlBackend
+from edgedepth.verify.mil import load_package
 
 from .conftest import Cli
 
@@ -47,6 +50,12 @@ def export(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def bundle(export: Callable[..., Path]) -> Path:
     """At fp16, the default, in the Neural Engine's layout."""
     return export("--compute-layout", "ane")
+
+
+@pytest.fixture(scope="module")
+def pictured(export: Callable[..., Path]) -> Path:
+    """With picture inputs."""
+    return export("--image-input")
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +159,7 @@ def test_doctor(cli: Cli, bundle: Path) -> None:
     placed = cli("doctor", "--bundle", bundle)
     assert placed.code == 2
     assert "Core ML runs on macOS" in placed.err
+    assert placement_of(open_bundle(bundle)) is None  # no Mac, nothing to tell
 
 
 def test_one_package_of_several_functions(cli: Cli, joined: Bundle, photos: Path) -> None:
@@ -159,6 +169,31 @@ def test_one_package_of_several_functions(cli: Cli, joined: Bundle, photos: Path
     done = cli("verify", joined.path, "--images", photos, "--json")
     assert done.code == 0, done.out + done.err
     assert set(done.json["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
+
+
+def test_the_layernorms_of_the_neural_engines_layout_are_one_operation_each(bundle: Path) -> None:
+    """coremltools fuses them where it knows the pattern; op by op they would be rounded ten times."""
+    program = load_package(bundle / "patch_encoder/patch_encoder.mlpackage")
+    kinds = Counter(operation.type for operation in program.functions["main"].operations)
+    assert kinds["layer_norm"] == 2 * 2 + 1  # two blocks
+    assert kinds["rsqrt"] == kinds["reduce_mean"] == 0
+
+
+def test_what_int8_spares(joined: Bundle) -> None:
+    program = load_package(joined.path / "depth_pro_tiny.mlpackage")
+    large = 2048  # weights; coremltools leaves smaller constants as they are
+    kept = " ".join(name for name, values in program.constants("patch_encoder").items() if values.size > large)
+    assert "vit_patch_embed_proj_weight" in kept
+    assert "vit_blocks_0_mlp_fc1_weight" in kept
+    assert "vit_blocks_1" not in kept
+
+
+def test_pictures_of_8_bits_are_judged_apart(cli: Cli, pictured: Path, photos: Path) -> None:
+    done = cli("verify", pictured, "--images", photos, "--json")
+    assert done.code == 0, done.out + done.err
+    rounding = done.json["rounding"]
+    assert 0 < rounding["max_rel"] <= 5e-2
+    assert rounding["fov_deg"] > 0
 
 
 def test_the_newest_bundle_that_can_run_here_is_chosen(

@@ -44,7 +44,7 @@ class Given:
         self.fed: dict[str, Any] = {}
         self._outputs = outputs
 
-    def predict(self, feeds: Mapping[str, Any]) -> Mapping[str, Any]:
+    def predict(self, feeds: Mapping[str, Any], out: Mapping[str, Any]) -> Mapping[str, Any]:
         self.fed = dict(feeds)
         if isinstance(self._outputs, Exception):
             raise self._outputs
@@ -65,6 +65,17 @@ def test_outputs_are_copied_out_of_the_predictors_arrays() -> None:
     assert np.array_equal(result, RIGHT["y"])
     assert not np.shares_memory(result, RIGHT["y"])
     assert session.device == "given"
+
+
+def test_a_predictor_may_compute_into_the_callers_arrays() -> None:
+    class Backed(Given):
+        def predict(self, feeds: Mapping[str, Any], out: Mapping[str, Any]) -> Mapping[str, Any]:
+            out["y"][...] = RIGHT["y"]
+            return out
+
+    buffer = np.zeros((1, 2), np.float32)
+    assert session_on(Backed(RIGHT)).run(IMAGE, {"y": buffer})["y"] is buffer
+    assert np.array_equal(buffer, RIGHT["y"])
 
 
 @pytest.mark.parametrize(

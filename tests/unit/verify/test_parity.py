@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -247,3 +247,43 @@ def test_what_is_empty_or_short_fails(scores: dict[str, StageScore], errors: lis
 def test_just_inside_the_tolerance_passes() -> None:
     error = replace(PERFECT, abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2)
     assert judge({"decoder": scored(1e-4)}, [error], tolerance=TOLERANCE).passed
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Predicts one depth everywhere."""
+
+    metres: float
+
+    def predict(self, rgb: Array, /) -> Fixed:
+        return self
+
+    @property
+    def depth(self) -> Array:
+        return np.full((4, 4), self.metres, np.float32)
+
+    @property
+    def fov_deg(self) -> float:
+        return 60.0
+
+
+@pytest.mark.parametrize(("rounded", "passes"), [(2.0, True), (2.1, False)])
+def test_what_rounding_costs_is_held_against_its_own_tolerance(rounded: float, passes: bool) -> None:
+    report = verify_parity(
+        sources(*frames()),
+        reference=Fixed(2.0),
+        candidate=Fixed(rounded),  # does what the rounded reference does: no fault of the bundle
+        rounded=Fixed(rounded),
+        open_program=program,
+        open_reference_stage=None,
+        open_candidate_stage=fake,
+        stage_names=(),
+        tolerance=TOLERANCE,
+    )
+    assert report.passed == passes
+    assert report.end_to_end is not None
+    assert report.end_to_end.abs_rel == 0
+    assert report.rounding is not None
+    assert report.rounding.abs_rel == pytest.approx(rounded / 2 - 1)
+    assert all(failure.startswith("rounding to 8 bits") for failure in report.failures)
+    assert report.to_dict()["rounding"]["abs_rel"] == report.rounding.abs_rel
