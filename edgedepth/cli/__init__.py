@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "eval",
     "inspect",
+    "report",
     "models",
     "train",
     "calibrate",
