@@ -4,7 +4,7 @@
     edgedepth report runs/verify runs/bench --out report.html
     edgedepth report runs/jetson runs/laptop --cross-device --out report.html
 
-RUN is a folder that verify, bench or matrix wrote with --out. The page is one file that loads nothing: it can be mailed.
+RUN is a folder that verify, bench or matrix wrote with --out. The page is one file that loads nothing from anywhere.
 A proof and a timing of the same bundle on the same machine become one row.
 """
 

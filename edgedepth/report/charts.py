@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from edgedepth.core.runs import Timing
-from edgedepth.report.svg import CATEGORIES, INK, LINE, MUTED, PAPER, chart_style, new_figure, to_svg
+from edgedepth.report.cells import error_text
+from edgedepth.report.svg import CATEGORIES, INK, LINE, MUTED, PAPER, chart_style, new_figure, printable, to_svg
 
 __all__ = ["Point", "TimedRow", "latency_chart", "pareto_front", "stage_chart", "trade_off_chart"]
 
@@ -19,7 +20,6 @@ _WIDTH = 9.6
 _DOTS = 60  # drawn of a row: more are a smear and a megabyte
 _MARKERS = {"fp32": "o", "fp16": "s", "bf16": "D", "int8": "^"}
 _TARGETS = ("onnx", "openvino", "tensorrt", "coreml", "torch")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML has no such characters
 _LONGEST = 34
 
 
@@ -84,19 +84,22 @@ def trade_off_chart(points: Sequence[Point]) -> str:
                 markersize=11 if best else 9, markerfacecolor=color if point.passed else PAPER,
                 markeredgecolor=INK if best else color, markeredgewidth=1.8, zorder=3,
             )  # fmt: skip
-            marker.set_gid(f"trade-off-{number}")
+            marker.set_gid(f"point-{number}")
             state = "on the Pareto front" if best else "" if point.passed else "parity FAILED"
-            tips[f"trade-off-{number}"] = f"{point.name}: p50 {point.p50_ms:.3g} ms, AbsRel {point.abs_rel:.2g} {state}"
+            tips[f"point-{number}"] = f"{point.name}: p50 {point.p50_ms:.3g} ms, AbsRel {point.abs_rel:.2g} {state}"
         _widen(axes, [p.p50_ms for p in points], [max(p.abs_rel, floor) for p in points])
         _log_ticks(axes.xaxis)
+        _power_ticks(axes.yaxis)
         axes.grid(visible=True, which="major")
-        axes.set_xlabel("median latency of a frame, p50 (ms, log)   ← faster")
-        axes.set_ylabel("AbsRel against the reference (log)   ← nearer")
+        axes.set_xlabel("← faster · median latency of a frame, p50 (ms, log scale)")
+        axes.set_ylabel("← nearer · AbsRel against the reference (log scale)")
         axes.tick_params(length=0)
         axes.tick_params(axis="y", labelcolor=MUTED)
         figure.draw_without_rendering()
         _label_points(axes, [(_short(_words(p)), p.p50_ms, max(p.abs_rel, floor), p in front) for p in points])
-        return to_svg(figure, title="AbsRel against the reference over median latency, by entry", tips=tips)
+        return to_svg(
+            figure, name="trade-off", title="AbsRel against the reference over median latency, by entry", tips=tips
+        )
 
 
 def latency_chart(rows: Sequence[TimedRow]) -> str:
@@ -119,26 +122,34 @@ def latency_chart(rows: Sequence[TimedRow]) -> str:
             axes.plot([frame.p90_ms] * 2, [place - 0.16, place + 0.16], color=color, linewidth=1.6)
             axes.plot([frame.p99_ms] * 2, [place - 0.16, place + 0.16], color=color, linewidth=1.6)
             (median,) = axes.plot([frame.p50_ms] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4)
-            median.set_gid(f"latency-{place}")
-            tips[f"latency-{place}"] = (
+            median.set_gid(f"row-{place}")
+            tips[f"row-{place}"] = (
                 f"{row.name}: p50 {frame.p50_ms:.3g} ms, p90 {frame.p90_ms:.3g} ms, p99 {frame.p99_ms:.3g} ms"
             )
-        ends = [end for row in rows for end in (min(row.timing.samples_ms, default=row.timing.frame.p50_ms), row.timing.frame.p99_ms)]
+        ends = [
+            end
+            for row in rows
+            for end in (min(row.timing.samples_ms, default=row.timing.frame.p50_ms), row.timing.frame.p99_ms)
+        ]
         if max(ends) > 6 * min(ends) > 0:
             axes.set_xscale("log")
             axes.set_xlim(min(ends) / 1.15, max(ends) * 1.15)
             _log_ticks(axes.xaxis)
-            axes.set_xlabel("latency of a frame, from picture to metres (ms, log)")
+            axes.set_xlabel("latency of a frame, from picture to metres (ms, log scale)")
         else:
-            axes.set_xlim(0, max(ends) * 1.06)
+            axes.set_xlim(0, max(ends) * 1.06 or 1)
             axes.set_xlabel("latency of a frame, from picture to metres (ms)")
         _rows_axis(axes, [row.name for row in rows])
-        return to_svg(figure, title="Latency of single frames by entry", tips=tips)
+        return to_svg(figure, name="latency", title="Latency of single frames by entry", tips=tips)
 
 
 def stage_chart(rows: Sequence[TimedRow]) -> str:
     """Medians of stages, end to end, as SVG; and what of the frame's own median is none of theirs."""
-    names = list(dict.fromkeys(name for row in rows for name in row.timing.stages))
+    spent: dict[str, float] = {}
+    for row in rows:
+        for name, stage in row.timing.stages.items():
+            spent[name] = spent.get(name, 0.0) + stage.p50_ms
+    names = sorted(spent, key=lambda name: -spent[name])
     with chart_style("stages"):
         figure = new_figure(_WIDTH, 1.3 + 0.36 * len(rows))
         axes = figure.add_subplot()
@@ -148,20 +159,26 @@ def stage_chart(rows: Sequence[TimedRow]) -> str:
             widths = [row.timing.stages[name].p50_ms if name in row.timing.stages else 0.0 for row in rows]
             # Six colours; hatched from the seventh stage on.
             look = {"color": CATEGORIES[number % 6], "hatch": "///" if number > 5 else None}
-            bars = axes.barh(range(len(rows)), widths, left=lefts, height=0.62, label=_short(name), edgecolor=PAPER, **look)
+            bars = axes.barh(
+                range(len(rows)), widths, left=lefts, height=0.62, label=_short(name), edgecolor=PAPER, **look
+            )
             for place, (bar, width) in enumerate(zip(bars, widths, strict=True)):
-                bar.set_gid(f"stages-{number}-{place}")
-                tips[f"stages-{number}-{place}"] = f"{rows[place].name}, {name}: p50 {width:.3g} ms"
+                bar.set_gid(f"bar-{number}-{place}")
+                tips[f"bar-{number}-{place}"] = f"{rows[place].name}, {name}: p50 {width:.3g} ms"
             lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
         rest = [max(0.0, row.timing.frame.p50_ms - left) for row, left in zip(rows, lefts, strict=True)]
-        bars = axes.barh(range(len(rows)), rest, left=lefts, height=0.62, label="rest of the frame", color=LINE, edgecolor=PAPER)
+        bars = axes.barh(
+            range(len(rows)), rest, left=lefts, height=0.62, label="rest of the frame", color=LINE, edgecolor=PAPER
+        )
         for place, (bar, width) in enumerate(zip(bars, rest, strict=True)):
-            bar.set_gid(f"stages-rest-{place}")
-            tips[f"stages-rest-{place}"] = f"{rows[place].name}, outside of the stages: {width:.3g} ms"
+            bar.set_gid(f"rest-{place}")
+            tips[f"rest-{place}"] = f"{rows[place].name}, outside of the stages: {width:.3g} ms"
         axes.set_xlabel("median of each stage (ms)")
         _rows_axis(axes, [row.name for row in rows])
-        figure.legend(loc="outside upper left", ncols=min(6, len(names) + 1), handlelength=1, handleheight=1, columnspacing=1.4)
-        return to_svg(figure, title="Median of each stage by entry", tips=tips)
+        figure.legend(
+            loc="outside upper left", ncols=min(6, len(names) + 1), handlelength=1, handleheight=1, columnspacing=1.4
+        )
+        return to_svg(figure, name="stages", title="Median of each stage by entry", tips=tips)
 
 
 def _color(target: str) -> str:
@@ -174,7 +191,7 @@ def _words(point: Point) -> str:
 
 def _short(text: str) -> str:
     """Printable, and no longer than an axis bears."""
-    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    text = printable(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
@@ -199,24 +216,37 @@ def _widen(axes: Any, xs: Sequence[float], ys: Sequence[float]) -> None:
 
 
 def _log_ticks(axis: Any) -> None:
-    """Numbers as people write them, at 1, 2 and 5."""
+    """Numbers as people write them, six to a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
+def _power_ticks(axis: Any) -> None:
+    """Powers of ten in plain text: matplotlib's own are set as formulas."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: error_text(value).removeprefix("1.0×")))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _label_points(axes: Any, labels: Sequence[tuple[str, float, float, bool]]) -> None:
-    """Names beside their points, each at the first place around it that is free."""
-    taken = [_around(*axes.transData.transform((x, y)), 7, 7) for _, x, y, _ in labels]
+    """Names beside their points, each at the first place around it that is free. The strong ones lie on the front."""
+    spots = [axes.transData.transform((x, y)) for _, x, y, _ in labels]
+    taken = [_around(spot[0], spot[1], 7, 7) for spot in spots]
+    front = sorted((spot[0], spot[1]) for spot, label in zip(spots, labels, strict=True) if label[3])
+    for (x0, y0), (x1, y1) in pairwise(front):  # the steps of the line
+        taken += [(x0, y0 - 1, x1, y0 + 1), (x1 - 1, min(y0, y1), x1 + 1, max(y0, y1))]
     inside = axes.get_window_extent()
-    for text, x, y, strong in labels:
-        at = axes.transData.transform((x, y))
-        width, height = 5.9 * len(text) * axes.figure.dpi / 72, 11 * axes.figure.dpi / 72
+    points = axes.figure.dpi / 72  # pixels of one
+    for (text, x, y, strong), at in zip(labels, spots, strict=True):
+        width, height = 5.9 * len(text) * points, 11 * points
         for dx, dy, align in _PLACES:
-            left = at[0] + dx * axes.figure.dpi / 72 - {"left": 0, "center": width / 2, "right": width}[align]
-            box = _around(left + width / 2, at[1] + dy * axes.figure.dpi / 72, width / 2, height / 2)
+            left = at[0] + dx * points - {"left": 0, "center": width / 2, "right": width}[align]
+            box = _around(left + width / 2, at[1] + dy * points, width / 2, height / 2)
             if inside.x0 <= box[0] and box[2] <= inside.x1 and not any(_overlap(box, other) for other in taken):
                 break
         else:

@@ -111,7 +111,7 @@ def rows_of(sources: Sequence[Source]) -> list[Row]:
 
 
 def _complements(row: Row, entry: Entry, source: Source) -> bool:
-    """Whether a row lacks what an entry has, and both are of the same artefact, made at the same time, on one machine."""
+    """Whether a row lacks what an entry has, and both are of one artefact, made once, on one machine."""
     mine = row.entry
     return (
         len(row.sources) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -70,7 +71,9 @@ def write_report(
         require(module, extra="report", purpose="to make a report")
     strips = draw_strips(rows, most=pictures, progress=progress)
     progress("writing", 1, 1)
-    return write_file(out, render_page(sources, rows, strips).encode())
+    return write_file(
+        out, render_page(sources, rows, strips).encode(errors="replace")
+    )  # JSON can hold half a character
 
 
 def render_page(sources: Sequence[Source], rows: Sequence[Row], strips: Strips) -> str:
@@ -101,7 +104,8 @@ def render_page(sources: Sequence[Source], rows: Sequence[Row], strips: Strips) 
         sources=sources,
         mixed=_mixed(sources),
         rows=rows,
-        shown_rows=sorted({made.row for strip in strips.strips for made in strip.comparisons}),
+        compared=sorted({made.row for strip in strips.strips for made in strip.comparisons}),
+        worst=_worst(strips),
         models=list(dict.fromkeys(row.entry.model for row in rows)),
         cards=cards_of(rows),
         statuses=status_counts(rows),
@@ -128,13 +132,21 @@ def _mixed(sources: Sequence[Source]) -> list[tuple[str, str, str, str]]:
     return [(other.label, *found) for other in sources[1:] for found in machine_differences(first, other.run)]
 
 
+def _worst(strips: Strips) -> int | None:
+    """The row with the largest error on any picture: what is looked at first is what differs most."""
+    made = [made for strip in strips.strips for made in strip.comparisons]
+    return max(made, key=lambda each: math.inf if each.abs_rel is None else each.abs_rel).row if made else None
+
+
 def _text(name: str) -> str:
     return (_SOURCES / name).read_text(encoding="utf-8")
 
 
 def _charts(rows: Sequence[Row]) -> Mapping[str, Any]:
     """SVG by chart, None where there is nothing to draw; and what the first one couldn't show."""
-    timed = [TimedRow(name=row.name, target=row.entry.target, timing=row.entry.timing) for row in rows if row.entry.timing]
+    timed = [
+        TimedRow(name=row.name, target=row.entry.target, timing=row.entry.timing) for row in rows if row.entry.timing
+    ]
     points, absent = [], []
     for row in rows:
         error = number_at(row.entry.parity, "end_to_end", "abs_rel")
@@ -176,8 +188,8 @@ def _clouds(rows: Sequence[Row], strips: Strips) -> list[dict[str, Any]]:
     for number, strip in enumerate(strips.strips):
         if strip.reference_cloud is None or strip.drawn is None:
             continue
-        depths = [{"name": "reference", "png": strip.reference_cloud.png}]
-        depths += [{"name": rows[c.row].name, "png": c.cloud.png} for c in strip.comparisons if c.cloud]
+        depths = [{"name": "reference", "codes": strip.reference_cloud.codes}]
+        depths += [{"name": rows[c.row].name, "codes": c.cloud.codes} for c in strip.comparisons if c.cloud]
         found.append(
             {
                 "name": strip.name,

@@ -30,8 +30,8 @@ __all__ = [
     "signed_error",
 ]
 
-EDGE_RATIO = 1.1
-"""Neighbours of which one is at least this much deeper than the other have an edge between them."""
+EDGE_RATIO = 1.05
+"""Neighbours of which one is at least this much deeper have an edge between them: Depth Pro's lowest threshold."""
 
 ERROR_CEILING = 0.1
 """Errors of a tenth and more have the last colour: one broken picture shall not flatten all others."""
@@ -39,6 +39,7 @@ ERROR_CEILING = 0.1
 _ERROR_FLOOR = 1e-6  # of the range: below, float32's own noise would be drawn in full colours
 _DECADES = 3  # of errors that are told apart on each side of 0
 _WEBP = [cv2.IMWRITE_WEBP_QUALITY, 80]
+_NOISY_WEBP = [cv2.IMWRITE_WEBP_QUALITY, 55]  # rounding errors are noise, and noise is what takes the bytes
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 
 Pixels = npt.NDArray[np.uint8]
@@ -113,7 +114,8 @@ def error_panel(error: Array, limit: float, side: int) -> bytes:
         side: pixels of the longest side.
     """
     measured = np.isfinite(error)
-    return _with_holes(_diverging(_squeezed(np.where(measured, error, np.float32(0)), limit)), measured, side)
+    colors = _diverging(_squeezed(np.where(measured, error, np.float32(0)), limit))
+    return _with_holes(colors, measured, side, _NOISY_WEBP)
 
 
 def error_stops(limit: float, ticks: Sequence[float]) -> tuple[list[str], list[float]]:
@@ -126,27 +128,30 @@ def error_stops(limit: float, ticks: Sequence[float]) -> tuple[list[str], list[f
 def depth_edges(depth: Array) -> Mask:
     """(H, W): the pixels whose right or lower neighbour is EDGE_RATIO times as deep, or as near. Holes have no edge."""
     edges = np.zeros(depth.shape, np.bool_)
-    for here, there, marked in (
-        (depth[:, :-1], depth[:, 1:], edges[:, :-1]),
-        (depth[:-1], depth[1:], edges[:-1]),
-    ):
-        marked |= np.maximum(here, there) > EDGE_RATIO * np.minimum(here, there)  # False beside a NaN
+    edges[:, :-1] |= _apart(depth[:, :-1], depth[:, 1:])
+    edges[:-1] |= _apart(depth[:-1], depth[1:])
     return edges
 
 
 def edge_panel(edges: Mask, rgb: tuple[int, int, int], side: int) -> bytes:
-    """Edges of one colour on nothing, as a WebP."""
-    picture = np.empty((*edges.shape, 4), np.uint8)
+    """Edges of one colour on nothing, as a WebP; three pixels wide, to be seen when they are shrunk."""
+    wide = np.asarray(cv2.dilate(edges.astype(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
+    picture = np.empty((*wide.shape, 4), np.uint8)
     picture[..., :3] = rgb[::-1]
-    picture[..., 3] = edges * np.uint8(255)
+    picture[..., 3] = wide * np.uint8(255)
     return _encoded(".webp", _shrunk(picture, side), _WEBP)
+
+
+def _apart(here: Array, there: Array) -> Mask:
+    """False beside a NaN."""
+    return np.asarray(np.maximum(here, there) > EDGE_RATIO * np.minimum(here, there))
 
 
 def _squeezed(error: Array, limit: float) -> Array:
     """-limit..limit to -1..1."""
     scale = 10**_DECADES
     sizes = np.log1p(np.abs(error) * (scale / limit)) / math.log1p(scale)
-    return np.clip(np.copysign(sizes, error), -1, 1).astype(np.float32)
+    return np.asarray(np.clip(np.copysign(sizes, error), -1, 1), np.float32)
 
 
 def _diverging(values: Array) -> Pixels:
@@ -156,10 +161,10 @@ def _diverging(values: Array) -> Pixels:
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def _with_holes(bgr: Pixels, measured: Mask, side: int) -> bytes:
+def _with_holes(bgr: Pixels, measured: Mask, side: int, options: Sequence[int] = _WEBP) -> bytes:
     if measured.all():
-        return _encoded(".webp", _shrunk(bgr, side), _WEBP)
-    return _encoded(".webp", _shrunk(np.dstack([bgr, measured * np.uint8(255)]), side), _WEBP)
+        return _encoded(".webp", _shrunk(bgr, side), options)
+    return _encoded(".webp", _shrunk(np.dstack([bgr, measured * np.uint8(255)]), side), options)
 
 
 def _shrunk(picture: npt.NDArray[np.uint8], side: int) -> Pixels:

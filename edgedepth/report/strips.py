@@ -45,12 +45,12 @@ class Cloud:
     """What a browser needs to draw a depth map as points.
 
     Args:
-        png: a data URI, see clouds.py.
+        codes: a data URI, see clouds.py.
         width: of the grid.
         height: of the grid.
     """
 
-    png: str
+    codes: str
     width: int
     height: int
 
@@ -169,8 +169,7 @@ def _candidate(folder: Path, picture: Picture, reference: Array) -> Array:
     depth = read_depth(folder, picture.candidate)
     if depth.shape != reference.shape:
         raise RunError(
-            f"{picture.candidate!r} in {folder} is {depth.shape[1]} x {depth.shape[0]} pixels, and {picture.reference!r} "
-            f"{reference.shape[1]} x {reference.shape[0]}",
+            f"{picture.candidate!r} in {folder} has the shape {depth.shape}; its reference has {reference.shape}",
             remedy="measure again, or leave pictures out: edgedepth report --pictures 0",
         )
     return depth
@@ -206,7 +205,7 @@ def _strip(group: _Shown, limit: float, side: int) -> Strip:
         reference_edges=_uri("webp", edge_panel(depth_edges(reference), REFERENCE_EDGES, side)),
         near_m=near_m,
         far_m=far_m,
-        focal_px=first.focal_px and cloud and first.focal_px * cloud.width / reference.shape[1],
+        focal_px=first.focal_px * cloud.width / reference.shape[1] if first.focal_px and cloud else None,
         drawn=drawn,
         reference_cloud=cloud,
         comparisons=tuple(comparisons),
@@ -216,8 +215,8 @@ def _strip(group: _Shown, limit: float, side: int) -> Strip:
 def _cloud(depth: Array, drawn: CloudRange | None, side: int) -> Cloud | None:
     if drawn is None:
         return None
-    png, (width, height) = depth_codes(depth, drawn, side * 5 // 8)
-    return Cloud(png=_uri("png", png), width=width, height=height)
+    codes, (width, height) = depth_codes(depth, drawn, side // 2)
+    return Cloud(codes=_uri("webp", codes), width=width, height=height)
 
 
 def _uri(kind: str, content: bytes) -> str:

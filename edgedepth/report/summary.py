@@ -54,7 +54,11 @@ def cards_of(rows: Sequence[Row]) -> list[Card]:
     if judged:
         noun = "entry" if len(judged) == 1 else "entries"
         cards.append(
-            Card(label="parity holds", figure=f"{len(passed)} of {len(judged)}", note=f"{noun} compared with the reference")
+            Card(
+                label="parity holds",
+                figure=f"{len(passed)} of {len(judged)}",
+                note=f"{noun} compared with the reference",
+            )
         )
     cards += _fastest(rows, passed)
     sized = [row for row in passed if row.entry.size_bytes is not None]
@@ -62,7 +66,9 @@ def cards_of(rows: Sequence[Row]) -> list[Card]:
         smallest = min(sized, key=lambda row: row.entry.size_bytes or 0)
         figure = plain((smallest.entry.size_bytes or 0) / 1e6)
         cards.append(Card(label="smallest that passed", figure=figure, unit="MB", note=smallest.name))
-    errors = [(error, row) for row in passed if (error := number_at(row.entry.parity, "end_to_end", "abs_rel")) is not None]
+    errors = [
+        (error, row) for row in passed if (error := number_at(row.entry.parity, "end_to_end", "abs_rel")) is not None
+    ]
     if errors:
         error, worst = max(errors, key=lambda pair: pair[0])
         cards.append(Card(label="largest AbsRel that passed", figure=error_text(error), note=worst.name))

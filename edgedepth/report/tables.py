@@ -11,6 +11,9 @@ from edgedepth.report.gathering import Row
 
 __all__ = ["accuracy_table", "overview_table", "quality_tables", "speed_table", "stage_error_table"]
 
+_STAGE_ORDER = ("relative_depth", "text_encoder", "scale_shift", "patch_encoder", "image_encoder", "decoder", "fov")
+_ABS_REL_HELP = "mean of |d − r| / r, r the reference's depth; the worst picture"
+_EDGES_HELP = "how far occluding edges agree with the reference's own; 1 is wholly"
 _P50_HELP = "median of the timed frames, from picture to metres"
 
 
@@ -19,11 +22,11 @@ def overview_table(rows: Sequence[Row]) -> Table:
     return table_of(
         [
             Column(
-                label="AbsRel", unit="vs reference", help="mean of |d − r| / r, r the reference's depth; the worst picture",
+                label="AbsRel", unit="vs reference", help=_ABS_REL_HELP,
                 values=_parity(rows, "abs_rel"), errors=True,
             ),
             Column(
-                label="boundary F1", unit="vs reference", help="agreement of occluding edges with the reference's own; 1 is all",
+                label="boundary F1", unit="vs reference", help=_EDGES_HELP,
                 values=_parity(rows, "boundary_f1"), digits=4,
             ),
             Column(label="p50", unit="ms", help=_P50_HELP, values=_timing(rows, lambda t: t.frame.p50_ms), bar=True),
@@ -51,15 +54,21 @@ def accuracy_table(rows: Sequence[Row]) -> Table | None:
         return None
     return table_of(
         [
-            Column(label="AbsRel", help="mean of |d − r| / r; the worst picture", values=_parity(kept, "abs_rel"), errors=True),
+            Column(label="AbsRel", help=_ABS_REL_HELP, values=_parity(kept, "abs_rel"), errors=True),
             Column(
                 label="allowed", unit="AbsRel", help="the tolerance of this precision", errors=True,
                 values=[number_at(row.entry.parity, "tolerance", "abs_rel") for row in kept],
             ),
             Column(label="max rel", help="worst pixel, on inverse depth", values=_parity(kept, "max_rel"), errors=True),
-            Column(label="δ1.25", help="share of pixels with max(d/r, r/d) < 1.25", values=_parity(kept, "delta1"), digits=6),
-            Column(label="boundary F1", help="of occluding edges", values=_parity(kept, "boundary_f1"), digits=4),
-            Column(label="FOV error", unit="°", help="between the fields of view", values=_parity(kept, "fov_deg"), errors=True),
+            Column(
+                label="δ1.25", help="share of pixels with max(d/r, r/d) < 1.25",
+                values=_parity(kept, "delta1"), digits=6,
+            ),
+            Column(label="boundary F1", help=_EDGES_HELP, values=_parity(kept, "boundary_f1"), digits=4),
+            Column(
+                label="FOV error", unit="°", help="between the fields of view",
+                values=_parity(kept, "fov_deg"), errors=True,
+            ),
             Column(
                 label="scale", help="by least squares; 1.02: all is 2 % too far, as a wrong focal length makes it",
                 values=_parity(kept, "depth_scale"), digits=5,
@@ -81,7 +90,8 @@ def accuracy_table(rows: Sequence[Row]) -> Table | None:
 def stage_error_table(rows: Sequence[Row]) -> Table | None:
     """Mean and largest error of each stage on the reference's own inputs; None where no stage was compared."""
     numbers, kept = _kept(rows, lambda row: bool(_stages(row)))
-    names = list(dict.fromkeys(name for row in kept for name in _stages(row)))
+    found = dict.fromkeys(name for row in kept for name in _stages(row))
+    names = [*(name for name in _STAGE_ORDER if name in found), *(name for name in found if name not in _STAGE_ORDER)]
     columns = [
         Column(
             label=name, unit=unit, help=told, errors=True,

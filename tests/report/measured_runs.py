@@ -1,6 +1,6 @@
 """Runs for the report's tests: measured for real on the mini, or drawn, where only the page's form is looked at.
 
-    python -m tests.report.measured_runs OUT    # every target that this machine can measure; a few minutes
+python -m tests.report.measured_runs OUT    # every target that this machine can measure; a few minutes
 """
 
 from __future__ import annotations

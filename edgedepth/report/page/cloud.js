@@ -44,7 +44,10 @@
     uniform sampler2D photo;
     in vec2 at;
     out vec4 color;
-    void main() { color = texture(photo, at); }`;
+    void main() {
+      if (length(gl_PointCoord - 0.5) > 0.5) discard;
+      color = texture(photo, at);
+    }`;
 
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
@@ -86,7 +89,7 @@
     gl.uniform2i(place("grid"), picture.width, picture.height);
     for (const name of ["focal", "near", "far", "middle"]) gl.uniform1f(place(name), picture[name]);
     for (const name of ["yaw", "pitch", "away"]) gl.uniform1f(place(name), view[name]);
-    gl.uniform1f(place("spacing"), pixels * 1.25);
+    gl.uniform1f(place("spacing"), pixels * 1.7);
     gl.uniform2f(place("lens"), 2 * picture.focal * pixels / width, 2 * picture.focal * pixels / height);
     gl.drawArrays(gl.POINTS, 0, picture.width * picture.height);
     canvas.dataset.drawn = String(Number(canvas.dataset.drawn || 0) + 1);
@@ -102,7 +105,7 @@
   async function show() {
     const mine = ++asked, chosen = pictures[choose.picture.value];
     const image = new Image();
-    image.src = chosen.depths[choose.depth.value].png;
+    image.src = chosen.depths[choose.depth.value].codes;
     const photo = new Image();
     photo.src = document.getElementById(chosen.photo).src;
     await Promise.all([image.decode(), photo.decode()]);
