@@ -28,7 +28,7 @@ test-all: $(READY) ## with the full-size runs: half an hour more, 16 GB of memor
 	$(BIN)/pytest -m 'not gpu' --timeout 3600
 
 browser: ## Chromium, in which the reports' tests look at pages; Debian's, else name one in EDGEDEPTH_CHROMIUM
-	command -v chromium google-chrome || test -x "$$EDGEDEPTH_CHROMIUM" || \
+	command -v chromium || command -v google-chrome || test -x "$$EDGEDEPTH_CHROMIUM" || \
 		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; }
 
 check: $(READY) ## formatting, lint, types, import directions, generated docs

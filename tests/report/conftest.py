@@ -15,7 +15,7 @@ import pytest
 from edgedepth.core.runs import Run, read_run
 from edgedepth.report.page import write_report
 
-from .measured_runs import drawn_run
+from .drawn_runs import drawn_run
 
 NO_BROWSER = "no Chromium: apt-get install chromium (make browser), or name one in EDGEDEPTH_CHROMIUM"
 

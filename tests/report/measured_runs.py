@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.environment import describe_machine, versions_of
-from edgedepth.core.errors import EdgeDepthError
-from edgedepth.core.runs import PICTURE_PX, Entry, Picture, Quantiles, Run, Status, Timing, write_run
+from edgedepth.core.runs import PICTURE_PX, RUN_FILE, Entry, Picture, Quantiles, Run, Timing, read_run, write_run
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, Precision
 from edgedepth.exporters.base import ExportOptions
 from edgedepth.exporting import export_bundle
@@ -32,12 +31,27 @@ from edgedepth.programs.stages import StagePool
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.torch_reference import EagerReference
 from edgedepth.sample_photos import sample_photos
-from edgedepth.verify.parity import OFF_DEVICE, ON_DEVICE
+from edgedepth.verify.parity import ON_DEVICE
 from edgedepth.verifying import verify_bundle
 
-__all__ = ["Reference", "drawn_run", "measured_entry", "measured_run", "quantiles", "save_depth", "save_rgb"]
+__all__ = [
+    "COMMAND",
+    "MODEL",
+    "NO_GPU",
+    "Depth",
+    "Reference",
+    "keep",
+    "measured_entry",
+    "measured_run",
+    "quantiles",
+    "save_depth",
+    "save_rgb",
+    "timings",
+]
 
 MODEL = "depth-pro-mini"
+COMMAND = "python -m tests.report.measured_runs"
+_STAGES = ("patch_encoder", "image_encoder", "decoder", "fov")
 NO_GPU = "TensorRT needs an NVIDIA GPU, and this machine has none: run it on the device with edgedepth bench"
 
 Depth = npt.NDArray[np.float32]
@@ -68,7 +82,7 @@ def measured_run(folder: Path, bundles: Sequence[tuple[str, Path]], reference: R
         save_rgb(folder, name, pixels)
         save_depth(folder, f"{name}.npz", reference.depth[name])
     entries = tuple(measured_entry(folder, name, open_bundle(path), reference, frames) for name, path in bundles)
-    return _kept(folder, entries)
+    return keep(folder, entries)
 
 
 def measured_entry(folder: Path, name: str, bundle: Bundle, reference: Reference, frames: int) -> Entry:
@@ -84,7 +98,8 @@ def measured_entry(folder: Path, name: str, bundle: Bundle, reference: Reference
         with EdgeDepth(bundle.path, color="rgb", self_test="never") as model:
             loaded = time.perf_counter()
             depths = {picture: model.infer(pixels).depth for picture, pixels in reference.photos.items()}
-            timing = _timed(model, next(iter(reference.photos.values())), frames, (loaded - started) * 1000)
+            loads_ms = [(loaded - started) * 1000]
+            (timing,) = timings([model], loads_ms, next(iter(reference.photos.values())), frames)
     else:
         batch = manifest.tile_batch or DEFAULT_TILE_BATCH
         with StagePool(lambda stage: backend.open(bundle, stage, SessionOptions())) as pool:
@@ -117,25 +132,26 @@ def measured_entry(folder: Path, name: str, bundle: Bundle, reference: Reference
     )
 
 
-def _timed(model: EdgeDepth, pixels: Pixels, frames: int, load_ms: float | None) -> Timing:
-    wholes, stages, first_ms = [], [], 0.0
-    for number in range(frames + 1):
-        started = time.perf_counter()
-        result = model.infer(pixels)
-        elapsed = (time.perf_counter() - started) * 1000
-        if number == 0:
-            first_ms = elapsed
-            continue
-        wholes.append(elapsed)
-        stages.append(dict(result.timings_ms))
-    names = ("patch_encoder", "image_encoder", "decoder", "fov")
-    return Timing(
-        frame=quantiles(wholes),
-        stages={name: quantiles([stage[name] for stage in stages]) for name in names if name in stages[0]},
-        samples_ms=tuple(wholes),
-        load_ms=load_ms,
-        first_frame_ms=first_ms,
-    )
+def timings(models: Sequence[EdgeDepth], loads_ms: Sequence[float | None], pixels: Pixels, rounds: int) -> list[Timing]:
+    """Time models in turns, so that what the machine does beside hits all of them."""
+    wholes: list[list[float]] = [[] for _ in models]
+    stages: list[list[Mapping[str, float]]] = [[] for _ in models]
+    for _ in range(rounds + 1):
+        for number, model in enumerate(models):
+            started = time.perf_counter()
+            result = model.infer(pixels)
+            wholes[number].append((time.perf_counter() - started) * 1000)
+            stages[number].append(result.timings_ms)
+    return [
+        Timing(
+            frame=quantiles(whole[1:]),
+            stages={name: quantiles([one[name] for one in stage[1:]]) for name in _STAGES if name in stage[1]},
+            samples_ms=tuple(whole[1:]),
+            load_ms=load_ms,
+            first_frame_ms=whole[0],
+        )
+        for whole, stage, load_ms in zip(wholes, stages, loads_ms, strict=True)
+    ]
 
 
 def quantiles(samples_ms: Sequence[float]) -> Quantiles:
@@ -181,10 +197,11 @@ def _compared(folder: Path, entry: str, name: str, depth: Depth, reference: Refe
     )
 
 
-def _kept(folder: Path, entries: tuple[Entry, ...]) -> Run:
+def keep(folder: Path, entries: tuple[Entry, ...]) -> Run:
+    """Write run.json of this machine."""
     run = Run(
         kind="matrix",
-        command="edgedepth matrix --model depth-pro-mini",
+        command=COMMAND,
         created_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         machine=describe_machine(),
         versions=versions_of(("edgedepth", "numpy", "torch", "onnxruntime", "openvino", "coremltools")),
@@ -192,99 +209,6 @@ def _kept(folder: Path, entries: tuple[Entry, ...]) -> Run:
     )
     write_run(folder, run)
     return run
-
-
-def drawn_run(folder: Path, *, entries: int = 12, pictures: int = 3, side: int = PICTURE_PX, seed: int = 0) -> Run:
-    """A run of the mini matrix's size, of numbers and depths that are drawn: nothing was measured.
-
-    Every status and every kind of gap is in it. Depths have as much detail as a network's.
-    """
-    rng = np.random.default_rng(seed)
-    (folder / "pictures").mkdir(parents=True)
-    names = [f"picture {number}" for number in range(pictures)]
-    depths = {name: _drawn_depth(rng, side) for name in names}
-    for name, depth in depths.items():
-        noise = cv2.GaussianBlur(rng.uniform(0, 255, (*depth.shape, 3)), (0, 0), 1.2)
-        shade = (2 / depth * 255).clip(0, 255)[..., None]
-        save_rgb(folder, name, (shade * 0.7 + (noise - 128) * 1.5 + 60).clip(0, 255).astype(np.uint8))
-        save_depth(folder, f"{name}.npz", depth)
-    statuses = get_args(Status)
-    drawn = []
-    for number in range(entries):
-        status: Status = statuses[number] if number in (1, 2, 3) else "passed"
-        entry = _drawn_entry(rng, number, status)
-        if status != "skipped":
-            error = 10 ** rng.uniform(-6, -2)
-            compared = tuple(_drawn_picture(rng, folder, entry.name, name, depths[name], error) for name in names)
-            entry = replace(entry, pictures=compared)
-        drawn.append(entry)
-    return _kept(folder, tuple(drawn))
-
-
-def _drawn_depth(rng: np.random.Generator, side: int) -> Depth:
-    height = side * 3 // 4
-    y, x = np.mgrid[0:height, 0:side].astype(np.float32) / side
-    depth = 3 + 4 * (1 - y) + np.float32(0)
-    for _ in range(12):
-        cx, cy, radius = rng.uniform(0, 1), rng.uniform(0, 0.75), rng.uniform(0.04, 0.2)
-        depth[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = rng.uniform(0.8, 6)
-    texture = cv2.GaussianBlur(rng.normal(0, 1, depth.shape).astype(np.float32), (0, 0), 3)
-    return np.asarray(depth * (1 + 0.05 * texture), np.float32)
-
-
-def _drawn_picture(
-    rng: np.random.Generator, folder: Path, entry: str, name: str, depth: Depth, error: float
-) -> Picture:
-    noise = cv2.GaussianBlur(rng.normal(0, 1, depth.shape).astype(np.float32), (0, 0), 2) * 7
-    file = f"{name}.{entry}.npz"
-    save_depth(folder, file, np.asarray(depth * (1 + error * noise), np.float32))
-    return Picture(
-        name=name,
-        rgb=f"pictures/{name}.jpg",
-        reference=f"pictures/{name}.npz",
-        candidate=f"pictures/{file}",
-        abs_rel=error,
-        focal_px=600.0,
-    )
-
-
-def _drawn_entry(rng: np.random.Generator, number: int, status: Status) -> Entry:
-    target = ("onnx", "openvino", "coreml", "tensorrt")[number % 4]
-    precision = ("fp32", "fp16", "int8")[number // 4 % 3]
-    samples = tuple((rng.gamma(4, 4, 60) + 40 * (1 + number % 5)).tolist())
-    timed = target != "coreml" and status != "skipped"
-    stage = {name: quantiles([sample * part for sample in samples]) for name, part in _PARTS.items()}
-    error = float(10 ** rng.uniform(-6, -2))
-    limit = {"abs_rel": 5e-3, "max_rel": 2e-2, "fov_deg": 0.1, "stage_max_rel": 1e-2, "stage_mean_rel": 5e-3}
-    parity: dict[str, Any] = {
-        "passed": status == "passed",
-        "images": 3,
-        "where": OFF_DEVICE if target == "coreml" else ON_DEVICE,
-        "end_to_end": {"abs_rel": error, "delta1": 1.0, "max_rel": error * 9, "fov_deg": error * 30},
-        "stages": {name: {"max_rel": error * 5, "mean_rel": error} for name in _PARTS},
-        "failures": [],
-        "tolerance": limit | {"reason": "drawn"},
-    }
-    reasons = {"passed": "", "failed": "stage decoder max_rel is 0.3", "skipped": NO_GPU, "unproven": "not compared"}
-    compared = status in ("passed", "failed")
-    return Entry(
-        name=f"{target} {precision} {number}",
-        model=MODEL,
-        target=target,
-        precision=precision,
-        status=status,
-        reason=reasons[status],
-        bundle=f"bundles/{target}-{precision}-{number}",
-        size_bytes=int(rng.integers(10_000_000, 40_000_000)),
-        device="cpu",
-        where=str(parity["where"]) if compared else "",
-        provenance={"made": "2026-01-01T00:00:00Z"},
-        parity=parity if compared else None,
-        timing=Timing(frame=quantiles(samples), stages=stage, samples_ms=samples, load_ms=900.0) if timed else None,
-    )
-
-
-_PARTS = {"patch_encoder": 0.5, "image_encoder": 0.1, "decoder": 0.3, "fov": 0.05}
 
 
 _TARGETS: tuple[tuple[str, Precision], ...] = (
@@ -297,34 +221,40 @@ _TARGETS: tuple[tuple[str, Precision], ...] = (
 def _main(out: Path) -> None:
     """Every target that this machine can measure, on the sample photographs."""
     photos = {photo.path.name: photo.pixels_rgb for photo in sample_photos()}
-    reference = Reference(photos, load_model(MODEL))
+    if not (out / "run" / RUN_FILE).is_file():
+        _compare_all(out, photos)
+    _time_again(out, next(iter(photos.values())))
+
+
+def _compare_all(out: Path, photos: Mapping[str, Pixels]) -> None:
     bundles = []
     for target, precision in _TARGETS:
         folder = out / "bundles" / f"{target}-{precision}"
-        try:
-            if not folder.is_dir():
-                export_bundle(MODEL, target, options=ExportOptions(precision=precision), out=folder)
-        except EdgeDepthError as error:
-            sys.stderr.write(f"{target} {precision}: {error}\n")
-            continue
+        if not folder.is_dir():
+            export_bundle(MODEL, target, options=ExportOptions(precision=precision), out=folder)
         bundles.append((f"{target} {precision}", folder))
-    run = measured_run(out / "run", bundles, reference, frames=20)
-    skipped = Entry(
-        name="tensorrt fp16", model=MODEL, target="tensorrt", precision="fp16", status="skipped", reason=NO_GPU
-    )
-    with EdgeDepth(MODEL, backend="torch", color="rgb") as model:
-        timing = _timed(model, next(iter(photos.values())), 20, None)
+    run = measured_run(out / "run", bundles, Reference(photos, load_model(MODEL)), frames=1)
+    about = {"model": MODEL, "device": "cpu"}
     peer = Entry(
-        name="torch eager",
-        model=MODEL,
-        target="torch",
-        precision="fp32",
-        status="unproven",
-        reason="the reference itself: nothing to compare it with",
-        device="cpu",
-        timing=timing,
-    )
-    _kept(out / "run", (peer, *run.entries, skipped))
+        name="torch eager", target="torch", precision="fp32", status="unproven",
+        reason="the reference itself: nothing to compare it with", **about,
+    )  # fmt: skip
+    skipped = Entry(name="tensorrt fp16", target="tensorrt", precision="fp16", status="skipped", reason=NO_GPU, **about)
+    keep(out / "run", (peer, *run.entries, skipped))
+
+
+def _time_again(out: Path, pixels: Pixels) -> None:
+    run = read_run(out / "run")
+    timed = [entry for entry in run.entries if entry.device == "cpu" and entry.status != "skipped"]
+    models, loads_ms = [], []
+    for entry in timed:
+        started = time.perf_counter()
+        place = MODEL if entry.bundle is None else out / "bundles" / entry.bundle
+        backend = "torch" if entry.bundle is None else "auto"
+        models.append(EdgeDepth(place, backend=backend, color="rgb", self_test="never"))
+        loads_ms.append((time.perf_counter() - started) * 1000)
+    found = dict(zip((entry.name for entry in timed), timings(models, loads_ms, pixels, 20), strict=True))
+    keep(out / "run", tuple(replace(entry, timing=found.get(entry.name)) for entry in run.entries))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgedepth.report.page import write_report
 
-from .measured_runs import drawn_run
+from .drawn_runs import drawn_run
 from .test_page import hostile, keep_anything
 
 pytestmark = pytest.mark.xdist_group("browser")

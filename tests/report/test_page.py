@@ -16,7 +16,7 @@ from edgedepth.core.plain import to_plain
 from edgedepth.core.runs import RUN_FILE, Quantiles, Run, Timing, write_run
 from edgedepth.report.page import write_report
 
-from .measured_runs import NO_GPU
+from .measured_runs import COMMAND, NO_GPU
 
 Copied = Callable[..., tuple[Path, Run]]
 
@@ -109,7 +109,7 @@ def test_every_status_stands_there_in_words_with_its_reason(drawn_page: Path) ->
     assert "stage decoder max_rel is 0.3" in text
     assert "verified off-device" in text
     assert "coreml fp16 6" in text
-    assert "edgedepth matrix --model depth-pro-mini" in text
+    assert COMMAND in text
 
 
 def test_what_was_not_measured_says_so(drawn_page: Path) -> None:

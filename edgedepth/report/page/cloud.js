@@ -89,7 +89,7 @@
     gl.uniform2i(place("grid"), picture.width, picture.height);
     for (const name of ["focal", "near", "far", "middle"]) gl.uniform1f(place(name), picture[name]);
     for (const name of ["yaw", "pitch", "away"]) gl.uniform1f(place(name), view[name]);
-    gl.uniform1f(place("spacing"), pixels * 1.7);
+    gl.uniform1f(place("spacing"), pixels * 1.9);
     gl.uniform2f(place("lens"), 2 * picture.focal * pixels / width, 2 * picture.focal * pixels / height);
     gl.drawArrays(gl.POINTS, 0, picture.width * picture.height);
     canvas.dataset.drawn = String(Number(canvas.dataset.drawn || 0) + 1);
