@@ -201,7 +201,7 @@ def read_run(folder: Path) -> Run:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror or error}", remedy=cure) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not a run: {error}", remedy=cure) from error
     if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
         raise RunError(

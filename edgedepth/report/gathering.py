@@ -54,8 +54,8 @@ def gather(paths: Sequence[str | os.PathLike[str]], *, cross_device: bool = Fals
         cross_device: take runs of different machines.
 
     Raises:
-        RunError: a run that can't be read, one that is named twice, no entries, or different machines without
-            cross_device.
+        RunError: a run that can't be read, one that is named twice, no entries, timings that can't be, or different
+            machines without cross_device.
     """
     folders = [path if path.is_dir() else path.parent for path in map(Path, paths)]
     for folder, again in zip(folders, _repeated(folders), strict=True):
@@ -66,9 +66,29 @@ def gather(paths: Sequence[str | os.PathLike[str]], *, cross_device: bool = Fals
     sources = [Source(label=la, folder=fo, run=run) for la, fo, run in zip(labels, folders, runs, strict=True)]
     if not any(run.entries for run in runs):
         raise RunError("there is nothing to report: the runs have no entries", remedy="measure something first")
+    for source in sources:
+        _check_timings(source)
     if not cross_device:
         check_machines(sources)
     return sources, rows_of(sources)
+
+
+def _check_timings(source: Source) -> None:
+    """Refuse durations that no clock gives: rates are taken of them."""
+    for entry in source.run.entries:
+        if (timing := entry.timing) is None:
+            continue
+        frame, ceiling = timing.frame, timing.ceiling_flops_s
+        parts = [stage.p50_ms for stage in timing.stages.values()]
+        if (
+            min(frame.p50_ms, frame.p90_ms, frame.p99_ms) <= 0
+            or min([*parts, *timing.samples_ms, 0]) < 0
+            or ceiling == 0
+        ):
+            raise RunError(
+                f"{source.folder}: {entry.name} has timings of nothing or less, p50 {frame.p50_ms} ms",
+                remedy="measure again: edgedepth bench",
+            )
 
 
 def check_machines(sources: Sequence[Source]) -> None:

@@ -71,9 +71,8 @@ def write_report(
         require(module, extra="report", purpose="to make a report")
     strips = draw_strips(rows, most=pictures, progress=progress)
     progress("writing", 1, 1)
-    return write_file(
-        out, render_page(sources, rows, strips).encode(errors="replace")
-    )  # JSON can hold half a character
+    html = render_page(sources, rows, strips)
+    return write_file(out, html.encode(errors="replace"))  # a name from JSON can hold half a character
 
 
 def render_page(sources: Sequence[Source], rows: Sequence[Row], strips: Strips) -> str:

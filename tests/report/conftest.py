@@ -16,6 +16,7 @@ from edgedepth.core.runs import Run, read_run
 from edgedepth.report.page import write_report
 
 from .drawn_runs import drawn_run
+from .screenshot import CHROMIUM
 
 NO_BROWSER = "no Chromium: apt-get install chromium (make browser), or name one in EDGEDEPTH_CHROMIUM"
 
@@ -78,9 +79,7 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Tests may run as root, whom Chromium's sandbox refuses; the pages are ours.
-        options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = playwright.chromium.launch(executable_path=program, args=options)
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
         yield browser
         browser.close()
 

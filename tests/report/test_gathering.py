@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgedepth.core.errors import RunError
-from edgedepth.core.runs import Run, write_run
+from edgedepth.core.runs import Quantiles, Run, write_run
 from edgedepth.report.gathering import gather, machine_differences
 from edgedepth.report.page import write_report
 
@@ -71,6 +71,31 @@ def test_a_fact_that_one_machine_alone_tells_is_no_difference(copied: Copied) ->
 def test_a_run_is_named_once(drawn: Path) -> None:
     with pytest.raises(RunError, match="named twice"):
         gather([drawn, drawn / "run.json"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frame": Quantiles(p50_ms=0, p90_ms=1, p99_ms=1, mean_ms=1)},
+        {"frame": Quantiles(p50_ms=1, p90_ms=1, p99_ms=-1, mean_ms=1)},
+        {"samples_ms": (1.0, -1.0)},
+        {"ceiling_flops_s": 0.0},
+    ],
+)
+def test_timings_that_no_clock_gives_are_refused(copied: Copied, wrong: dict[str, object]) -> None:
+    folder, run = copied()
+    first, *others = run.entries
+    assert first.timing is not None
+    bad = replace(first, timing=replace(first.timing, **wrong))  # type: ignore[arg-type]
+    write_run(folder, replace(run, entries=(bad, *others)))
+    with pytest.raises(RunError, match="timings of nothing or less"):
+        gather([folder])
+
+
+def test_json_without_an_end_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match="is not a run"):
+        gather([tmp_path])
 
 
 def test_runs_without_entries_are_nothing_to_report(copied: Copied) -> None:
