@@ -33,7 +33,7 @@ __all__ = ["DEFAULT_PICTURES", "render_page", "write_report"]
 DEFAULT_PICTURES = 6
 
 _MOST_PICTURES = 100
-_SOURCES = files("edgedepth.report") / "page"
+_SOURCES = files("edgedepth.report") / "assets"
 
 
 def write_report(
