@@ -144,7 +144,10 @@ def test_the_point_cloud_draws_and_turns(drawn_page: Path, look: Look) -> None:
 def drawn(seen: Any, before: int) -> int:
     """Waits until points were drawn more than `before` times and nothing more is queued; tells how often."""
     count = "Number(document.getElementById('cloud-canvas').dataset.drawn || 0)"
-    seen.page.wait_for_function(f"{count} > {before}")
+    for _ in range(400):  # wait_for_function() evaluates strings, which the page's policy forbids
+        if seen.page.evaluate(count) > before:
+            break
+        seen.page.wait_for_timeout(50)
     seen.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return int(seen.page.evaluate(count))
 
