@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: help setup demo test test-all check types-tensorrt bench docs clean
+.PHONY: help setup demo test test-all browser check types-tensorrt bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ test: $(READY) ## the default suite
 
 test-all: $(READY) ## with the full-size runs: half an hour more, 16 GB of memory, 10 GB of disk
 	$(BIN)/pytest -m 'not gpu' --timeout 3600
+
+browser: ## Chromium, in which the reports' tests look at pages; Debian's, else name one in EDGEDEPTH_CHROMIUM
+	command -v chromium || command -v google-chrome || test -x "$$EDGEDEPTH_CHROMIUM" || \
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; }
 
 check: $(READY) ## formatting, lint, types, import directions, generated docs
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ COMMANDS = (
     "matrix",
     "eval",
     "inspect",
+    "report",
     "models",
     "train",
     "calibrate",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgedepth.cli import COMMANDS
+from edgedepth.core.runs import Entry, Run, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 MAPPED = {"exporters": "edgedepth/exporters", "runtimes": "edgedepth/runtimes", "calibration": "edgedepth/calibration"}
@@ -75,6 +76,7 @@ def test_the_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
     assert "edgedepth/models/shipped/depth_pro_mini/model.safetensors" in expected
     vocabulary = (ROOT / "edgedepth" / "programs" / "clip_vocabulary").iterdir()
     expected |= {path.relative_to(ROOT).as_posix() for path in vocabulary if path.is_file()}
+    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgedepth" / "report" / "assets").iterdir()}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
 
@@ -131,6 +133,7 @@ def test_every_module_imports_without_extras_but_those_that_are_torch(bare: Path
         (("infer", "PHOTO", "--model", "depth-pro-mini", "--backend", "torch"), "export"),
         (("verify", "BUNDLE", "--images", "PHOTO"), "cli"),
         (("demo",), "demo"),
+        (("report", "RUN"), "report"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -139,7 +142,14 @@ def test_a_missing_extra_is_one_line_with_its_cure(
 ) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"\x89PNG\r\n\x1a\n")
-    words = {"PHOTO": str(photo), "BUNDLE": str(mini_bundle)}
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    facts = {"name": "a", "model": "m", "target": "onnx", "precision": "fp32", "status": "unproven"}
+    write_run(
+        run_folder,
+        Run(kind="bench", command="", created_utc="", machine={}, versions={}, entries=(Entry(**facts),)),  # type: ignore[arg-type]
+    )
+    words = {"PHOTO": str(photo), "BUNDLE": str(mini_bundle), "RUN": str(run_folder)}
     done = run(
         bare.parent / "edgedepth", *(words.get(word, word) for word in command), EDGEDEPTH_HOME=str(tmp_path / "home")
     )
