@@ -27,6 +27,7 @@ COMMANDS = (
     "inspect",
     "models",
     "train",
+    "rsa",
     "calibrate",
     "doctor",
     "demo",

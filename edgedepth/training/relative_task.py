@@ -1,7 +1,8 @@
 """Training of a small network of relative depth on procedural scenes, blind to each picture's scale and shift.
 
 Source: the affine-invariant loss of MiDaS (arXiv 1907.01341) and Depth Anything (arXiv 2401.10891). The anchor is ours:
-RSA reads one scale and shift for the network's raw numbers off a caption, so these have to mean the same in all pictures.
+RSA reads one scale and shift for the network's raw numbers off a caption, so these have to mean the same in all
+pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgedepth.training.losses import mae_loss, mage_loss, normalise
 from edgedepth.training.scene_cache import SceneCache
 from edgedepth.training.training_loop import TrainedGroup, parameter_groups
 
-__all__ = ["RelativeTask", "aligned_abs_rel", "start_from", "stretched"]
+__all__ = ["RelativeTask", "aligned_abs_rel", "start_from", "start_near_the_mean", "stretched"]
 
 RANGE = 10.0
 """What the nearest 2 % of a picture are above the farthest 2 %, in the network's numbers: two digits, as published."""
@@ -53,7 +54,7 @@ class RelativeTask:
 
     def trained(self) -> list[TrainedGroup]:
         """Everything."""
-        encoder = list(self.module.network.backbone.parameters())  # type: ignore[union-attr,operator]
+        encoder = list(self.module.network.backbone.parameters())  # type: ignore[union-attr]
         known = {id(parameter) for parameter in encoder}
         rest = (parameter for parameter in self.module.parameters() if id(parameter) not in known)
         return parameter_groups(encoder, _ENCODER_SHARE) + parameter_groups(rest)
@@ -90,7 +91,8 @@ def stretched(inverse_depth: Tensor) -> Tensor:
     """Inverse depth (N, 1, H, W) from 0, its 2nd percentile, to 10, its 98th, and somewhat beyond."""
     flat = inverse_depth.flatten(1)
     low, high = torch.quantile(flat, torch.tensor((0.02, 0.98), device=flat.device), dim=1)[:, :, None, None, None]
-    return (RANGE * (inverse_depth - low) / (high - low).clamp(min=1e-6)).clamp(0, 1.5 * RANGE)
+    found: Tensor = (RANGE * (inverse_depth - low) / (high - low).clamp(min=1e-6)).clamp(0, 1.5 * RANGE)
+    return found
 
 
 def aligned_abs_rel(predicted: Tensor, true: Tensor) -> float:
@@ -108,7 +110,7 @@ def aligned_abs_rel(predicted: Tensor, true: Tensor) -> float:
 def start_from(module: RelativeDepth, vit: ViT) -> None:
     """Give the encoder the weights of a vision transformer of its sizes; positions are resampled to its grid."""
     backbone, state = module.network.backbone, vit.state_dict()
-    own: dict[str, Tensor] = backbone.state_dict()  # type: ignore[union-attr,operator,assignment]
+    own: dict[str, Tensor] = backbone.state_dict()  # type: ignore[union-attr]
     grid = round((own["embeddings.position_embeddings"].shape[1] - 1) ** 0.5)
     renamed = {
         "embeddings.cls_token": state["cls_token"],
@@ -130,7 +132,7 @@ def start_from(module: RelativeDepth, vit: ViT) -> None:
                 renamed[f"{theirs}{name}.{kind}"] = state[f"{ours}{name}.{kind}"]
         for name in "12":
             renamed[f"{theirs}layer_scale{name}.lambda1"] = state[f"{ours}ls{name}.gamma"]
-    backbone.load_state_dict(renamed)  # type: ignore[union-attr,operator]
+    backbone.load_state_dict(renamed)  # type: ignore[union-attr]
 
 
 def _resampled(positions: Tensor, grid: int) -> Tensor:

@@ -21,7 +21,16 @@ from edgedepth.training.scene_shading import photograph
 from edgedepth.training.scene_table_tops import lay_out_table_top
 from edgedepth.training.scene_view import Camera, Visible, look
 
-__all__ = ["CALIBRATION_SEED", "FOV_RANGE_DEG", "HELD_OUT_SEED", "PLACES", "Scene", "SceneObject", "render_scene", "things_in_view"]
+__all__ = [
+    "CALIBRATION_SEED",
+    "FOV_RANGE_DEG",
+    "HELD_OUT_SEED",
+    "PLACES",
+    "Scene",
+    "SceneObject",
+    "render_scene",
+    "things_in_view",
+]
 
 HELD_OUT_SEED = 1_000_000
 """Scenes from this seed on are never trained on."""
