@@ -45,7 +45,7 @@ LAYOUTS = (
     Layout("booster", booster.fits, booster.open_set),
     Layout("eth3d", eth3d.fits, eth3d.open_set),
     Layout("void", void.fits, void.open_set),
-    Layout("sun-rgbd", sunrgbd.fits, sunrgbd.open_set),
+    Layout("sunrgbd", sunrgbd.fits, sunrgbd.open_set),
 )
 _NAMES = ", ".join(layout.name for layout in LAYOUTS)
 

@@ -3,7 +3,7 @@
 Layout; SUNRGBD or any folder of it is the data set::
 
     kv1/NYUdata/NYU0001/image/NYU0001.jpg
-    kv1/NYUdata/NYU0001/depth_bfx/NYU0001.png       16-bit grey, bits turned by three: millimetres; holes filled
+    kv1/NYUdata/NYU0001/depth_bfx/NYU0001.png       16-bit grey, bits turned left by three: millimetres; holes filled
     kv1/NYUdata/NYU0001/depth/NYU0001.png           the same as measured
     kv1/NYUdata/NYU0001/intrinsics.txt              3 x 3
 
@@ -42,26 +42,24 @@ def open_set(folder: Path) -> DataSet:
     """
     found = ((frame.relative_to(folder).as_posix(), frame) for frame in _frames(folder))
     frames = unique_frames(found, source=str(folder), expected="*/image, */depth and */intrinsics.txt")
-    return FrameSet(name="sun-rgbd", frames=frames, read=_read, max_depth_m=_RANGE_M[1])
+    return FrameSet(name="sunrgbd", frames=frames, read=_read, max_depth_m=_RANGE_M[1])
 
 
 def _frames(folder: Path) -> list[Path]:
-    places = (path.parent for depth in range(1, _DEEPEST) for path in folder.glob("*/" * depth + _INTRINSICS))
-    return sorted(
-        place for place in places if (place / "image").is_dir() and any((place / name).is_dir() for name in _DEPTHS)
-    )
+    places = (path.parent for depth in range(1, _DEEPEST) for path in folder.glob("*/" * depth + "image"))
+    return sorted(place for place in places if any((place / name).exists() for name in (_INTRINSICS, *_DEPTHS)))
 
 
 def _read(name: str, frame: Path) -> Sample:
     pictures = pictures_in(frame / "image")
-    depths = [path for folder in _DEPTHS for path in pictures_in(frame / folder)]
-    if len(pictures) != 1 or not depths:
+    if len(pictures) != 1:
         raise SampleError(
-            f"{name} has {len(pictures)} pictures and {len(depths)} depth maps; one of each is needed",
-            remedy="unpack it again, or take the sample out",
+            f"{name} has {len(pictures)} pictures; one is needed", remedy="unpack it again, or take the sample out"
         )
-    turned = read_png16(depths[0], metres_per_unit=1).astype(np.uint16)
-    # As the publishers' toolbox reads it (read3dPoints.m): the file's bits are turned left by three.
+    depths = [path for folder in _DEPTHS for path in pictures_in(frame / folder)]
+    depth = depths[0] if depths else frame / _DEPTHS[0] / f"{pictures[0].stem}.png"
+    turned = read_png16(depth, metres_per_unit=1).astype(np.uint16)
+    # As the publishers' toolbox reads it (read3dPoints.m): the file's bits were turned left by three.
     depth_m = ((turned >> 3) | (turned << 13)).astype(np.float64) / 1000
     counted = (depth_m > _RANGE_M[0]) & (depth_m < _RANGE_M[1])
     image, focal_px = read_picture(pictures[0]), _focal_px(frame / _INTRINSICS)

@@ -87,9 +87,9 @@ RSA_RECIPE = RsaRecipe(
     table_tops=CacheSettings(first_seed=200_000, count=4000, side=192, place="table-top"),
     held_out=MINI.held_out,
     relative=PhaseSettings(name="relative", steps=1000, batch=16, peak_lr=1e-3, seed=1),
-    text=PhaseSettings(name="text", steps=1500, batch=128, peak_lr=1e-3, seed=2),
+    text=PhaseSettings(name="text", steps=400, batch=128, peak_lr=2e-3, seed=2),
     head=FitSettings(epochs=60, batch=32, first_lr=1e-3, last_lr=1e-5, loss="l1", patience=15),
-    told=6000,
+    told=4000,
 )
 """The recipe of the shipped weights."""
 

@@ -25,7 +25,7 @@ from edgedepth.training.head_fitting import FitPairs
 from edgedepth.training.scene_cache import CacheSettings, SceneCache, squash_of
 from edgedepth.training.scene_captions import scene_captions
 from edgedepth.training.scenes import SceneObject, things_in_view
-from edgedepth.training.text_task import SceneFacts
+from edgedepth.training.text_task import SceneFacts, without_padding
 
 __all__ = ["SeenScenes", "caption_pairs", "encode_captions", "look_at", "scene_facts"]
 
@@ -177,5 +177,5 @@ def encode_captions(text: ClipText, captions: Sequence[str], *, batch: int = 256
     found = []
     for start in range(0, len(captions), batch):
         ids = np.concatenate([tokenize(caption, context).ids for caption in captions[start : start + batch]])
-        found.append(text(torch.from_numpy(ids)))
+        found.append(text.encode_short(without_padding(torch.from_numpy(ids))))
     return torch.cat(found)

@@ -23,7 +23,7 @@ from edgedepth.training.scene_captions import natural_caption, structured_captio
 from edgedepth.training.scenes import SceneObject
 from edgedepth.training.training_loop import TrainedGroup, parameter_groups
 
-__all__ = ["ContrastiveText", "PicturesAndCaptions", "SceneFacts", "TextTask"]
+__all__ = ["ContrastiveText", "PicturesAndCaptions", "SceneFacts", "TextTask", "without_padding"]
 
 _UNKNOWN = 0.04
 """Share of ids that are replaced by any others: captions hold words that no scene has taught."""
@@ -74,7 +74,7 @@ class ContrastiveText(nn.Module):
 
     def forward(self, batch: PicturesAndCaptions) -> Tensor:
         """Scaled cosines, (B, B): rows are captions, columns pictures."""
-        text = F.normalize(self.text(batch.tokens).float(), dim=1)
+        text = F.normalize(self.text.encode_short(without_padding(batch.tokens)), dim=1)
         picture = F.normalize(self.picture(batch.features).float(), dim=1)
         return self.logit_scale.exp().clamp(max=100) * text @ picture.T
 
@@ -121,6 +121,11 @@ class TextTask:
         best = self.module(batch).argmax(1).tolist()
         right = [held_out.places[found] == place for found, place in zip(best, held_out.places, strict=True)]
         return {"val_place": sum(right) / len(right)}
+
+
+def without_padding(tokens: Tensor) -> Tensor:
+    """(N, context) ids up to the longest caption's end: what comes after it is not seen."""
+    return tokens[:, : int(tokens.argmax(1).max()) + 1]
 
 
 def _captioned(scenes: SceneFacts, indices: np.ndarray, random: Random) -> PicturesAndCaptions:
