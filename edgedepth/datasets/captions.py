@@ -10,6 +10,7 @@ Lists of objects become captions by RSA's template, each in five orders, as its 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from edgedepth.programs.guidance import caption_of, parse_detections
 __all__ = ["CaptionedSet", "open_captioned"]
 
 _PLACES = "places:"
+_SUFFIXES = (".txt", ".objects")
 _ORDERS = 5
 
 
@@ -37,11 +39,23 @@ class CaptionedSet:
         samples: the pictures with their depth.
         captions_of: a sample's captions, one at least; raises SampleError.
         place: where it lies, or what it is called.
+        folder: of the caption files; None: they are made from the seeds.
     """
 
     samples: DataSet
     captions_of: Callable[[str], Sequence[str]]
     place: str
+    folder: Path | None = None
+
+    def fingerprint(self, names: Sequence[str]) -> str:
+        """Hex digest of these samples' names and caption files."""
+        digest = hashlib.sha256()
+        for name in names:
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
+            for suffix in _SUFFIXES if self.folder else ():
+                path = self.folder / f"{name}{suffix}"
+                digest.update(path.read_bytes() if path.is_file() else b"")
+        return digest.hexdigest()
 
 
 def open_captioned(
@@ -80,7 +94,10 @@ def open_captioned(
     if not folder.is_dir():
         raise DataSetError(f"--captions {folder} is no folder", remedy="check the path")
     return CaptionedSet(
-        samples=samples, captions_of=lambda name: read_captions(folder, name), place=str(Path(text).resolve())
+        samples=samples,
+        captions_of=lambda name: read_captions(folder, name),
+        place=str(Path(text).resolve()),
+        folder=folder,
     )
 
 
@@ -90,7 +107,7 @@ def read_captions(folder: Path, name: str) -> tuple[str, ...]:
     Raises:
         SampleError: there is no file, nothing in it, or a line that is no caption.
     """
-    spoken, listed = (folder / f"{name}{suffix}" for suffix in (".txt", ".objects"))
+    spoken, listed = (folder / f"{name}{suffix}" for suffix in _SUFFIXES)
     if not (spoken.exists() or listed.exists()):
         raise SampleError(
             f"{name} has no captions: looked for were {spoken} and {listed.name}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.core.errors import SampleError
 from edgedepth.core.plain import to_plain
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Array
@@ -65,7 +67,8 @@ class RsaTable:
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract: these keys stay, more may come."""
         plain: dict[str, Any] = to_plain(self)
-        return plain | {"gap_closed": self.gap_closed}
+        rows = {row: dict(figures) for row, figures in self.rows.items()}  # in the table's order
+        return plain | {"rows": rows, "gap_closed": self.gap_closed}
 
 
 def tabulate(
@@ -96,8 +99,7 @@ def tabulate(
     check_model(model)
     names = evenly(data_set.samples.sample_names, limit)
     guess = _Guess(model, baselines)
-    others = names[len(names) // 2 :] + names[: len(names) // 2]
-    wrong = {name: data_set.captions_of(other)[0] for name, other in zip(names, others, strict=True)}
+    wrong = _of_others(data_set, names) if wrong_captions else {}
     limits = range_m(data_set.samples)
     scores: dict[str, list[dict[str, float]]] = {}
     count = 0
@@ -122,6 +124,17 @@ def tabulate(
         },
         environment=describe_machine() | versions_of(_PACKAGES),
     )
+
+
+def _of_others(data_set: CaptionedSet, names: Sequence[str]) -> dict[str, str]:
+    """For each sample that has captions, the first one of the sample half a set away."""
+    first: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(SampleError):  # told when the sample's turn comes
+            first[name] = data_set.captions_of(name)[0]
+    captions = list(first.values())
+    half = len(captions) // 2
+    return dict(zip(first, captions[half:] + captions[:half], strict=True))
 
 
 class _Guess:

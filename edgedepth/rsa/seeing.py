@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -166,8 +165,7 @@ def evenly(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
 def _key(model: EdgeDepth, data_set: CaptionedSet, names: Sequence[str], pixels: int) -> str:
     facts = {
         "place": data_set.place,
-        "captions": [list(data_set.captions_of(name)) for name in names[:1]],
-        "names": hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest(),
+        "captions": data_set.fingerprint(names),
         "weights": model.spec.weights_sha256,
         "input": model.spec.preprocess.shape,
         "backend": model.backend,
