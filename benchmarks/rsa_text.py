@@ -2,8 +2,8 @@
 
     python benchmarks/rsa_text.py --threads 2
 
-Exports rsa-depth-anything on random weights, whose text encoder is CLIP RN50's at full size, to fp32 ONNX and runs it
-the CPU; times don't depend on what weights are. --bundle measures another. Prints one JSON document.
+Exports rsa-depth-anything on random weights, whose text encoder is CLIP RN50's at full size, to fp32 ONNX and runs
+it on the CPU; times don't depend on what weights are. --bundle measures another. Prints one JSON document.
 """
 
 from __future__ import annotations

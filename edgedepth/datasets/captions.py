@@ -52,8 +52,8 @@ class CaptionedSet:
         digest = hashlib.sha256()
         for name in names:
             digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
-            for suffix in _SUFFIXES if self.folder else ():
-                path = self.folder / f"{name}{suffix}"
+            files = [] if self.folder is None else [self.folder / f"{name}{suffix}" for suffix in _SUFFIXES]
+            for path in files:
                 digest.update(path.read_bytes() if path.is_file() else b"")
         return digest.hexdigest()
 

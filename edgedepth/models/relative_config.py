@@ -48,14 +48,14 @@ class RelativeConfig:
         options: of its configuration class.
         preprocess: how a frame becomes the input.
         multiple: what both sides of the input have to be multiples of.
-        unsound_on: targets whose runtime was found to compute this architecture wrongly: not exported to.
+        unfused_on: targets whose runtime was found to fuse this architecture's attention wrongly: it is kept from it.
     """
 
     model_type: str
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     preprocess: PreprocessSpec
     multiple: int
-    unsound_on: tuple[str, ...] = ()
+    unfused_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an input that the network can't see.
@@ -210,7 +210,7 @@ MIDAS_SWIN2_LARGE = RelativeConfig(
     multiple=32,
     # OpenVINO 2026.4's CPU plugin fuses Swin v2's attention wrongly: a tiny one is 20 % off, and 1e-6 without the
     # fusion (SNIPPETS_MODE=DISABLE).
-    unsound_on=("openvino",),
+    unfused_on=("openvino",),
 )
 
 
@@ -221,7 +221,7 @@ def _seen_by_rsa(network: RelativeConfig, size: int, width: int | None = None) -
         options=network.options,
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **_IMAGENET),
         multiple=network.multiple,
-        unsound_on=network.unsound_on,
+        unfused_on=network.unfused_on,
     )
 
 

@@ -75,6 +75,7 @@ def load_relative(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> 
             typical=_typical(relative, network),
             min_depth_m=config.min_depth_m if isinstance(config, RsaConfig) else _MIN_DEPTH_M,
             max_depth_m=config.max_depth_m if isinstance(config, RsaConfig) else _MAX_DEPTH_M,
+            unfused_on=network.unfused_on,
         ),
     )
     return spec, module

@@ -22,7 +22,7 @@ from edgedepth.training.head_fitting import FitSettings, fit_head
 from edgedepth.training.mini_recipe import MINI
 from edgedepth.training.relative_task import RelativeTask, start_from, start_near_the_mean
 from edgedepth.training.rsa_baselines import fit_baselines, save_baselines
-from edgedepth.training.rsa_scenes import SeenScenes, caption_pairs, look_at, scene_facts
+from edgedepth.training.rsa_scenes import SeenScenes, caption_pairs, keep_seen, look_at, read_seen, scene_facts
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.scene_cache import CacheSettings, build_scene_cache
 from edgedepth.training.text_task import ContrastiveText, TextTask
@@ -139,7 +139,10 @@ def train_rsa_mini(
     few = min(len(tops.rendered), told // _TABLE_TOPS)
     counts = ((places, min(len(places.rendered), told - few)), (tops, few))
     known = scene_facts([(c.settings, n) for c, n in counts], folder.path / "facts.json", workers=workers)
-    scenes = look_at(relative, counts, known, side, progress=progress)
+    seen = folder.path / "seen.safetensors"
+    if not seen.exists():
+        keep_seen(look_at(relative, counts, known, side, progress=progress), seen)
+    scenes = read_seen(seen, known)
     if not folder.weights_file(recipe.text.name).exists():
         announce(f"text: {recipe.text.steps} steps of {recipe.text.batch} captions")
         text_task = _text_task(RSA_MINI, scenes, recipe.seed)

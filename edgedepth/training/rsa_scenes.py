@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edgedepth.core.files import write_file
+from edgedepth.core.optional import require
 from edgedepth.core.progress import Progress, silent
 from edgedepth.models.clip_text import ClipText
 from edgedepth.models.relative import RelativeDepth
@@ -27,10 +28,11 @@ from edgedepth.training.scene_captions import scene_captions
 from edgedepth.training.scenes import SceneObject, things_in_view
 from edgedepth.training.text_task import SceneFacts, without_padding
 
-__all__ = ["SeenScenes", "caption_pairs", "encode_captions", "look_at", "scene_facts"]
+__all__ = ["SeenScenes", "caption_pairs", "encode_captions", "keep_seen", "look_at", "read_seen", "scene_facts"]
 
 Facts: TypeAlias = tuple[str, tuple[SceneObject, ...]]
 
+_TENSORS = ("features", "relative", "depth_m", "descriptors")
 _PIXELS = 1024
 _MAX_DEPTH_M = 80.0
 _CHUNK = 32
@@ -154,6 +156,24 @@ def _sampled(raw: np.ndarray, inverse: np.ndarray, random: np.random.Generator) 
     near = np.flatnonzero(inverse > 1 / _MAX_DEPTH_M)
     drawn = random.choice(near if near.size else np.array([int(inverse.argmax())]), _PIXELS)
     return raw.ravel()[drawn], 1 / np.maximum(inverse.ravel()[drawn], np.float32(1 / _MAX_DEPTH_M))
+
+
+def keep_seen(scenes: SeenScenes, file: Path) -> None:
+    """Keep what the network saw; places and objects are in the facts' file.
+
+    Raises:
+        OutputError: a full disk.
+    """
+    safetensors = require("safetensors.torch", extra="train", purpose="keep what was seen")
+    write_file(file, safetensors.save({name: getattr(scenes, name).contiguous() for name in _TENSORS}))
+
+
+def read_seen(file: Path, facts: Sequence[Facts]) -> SeenScenes:
+    """What keep_seen kept, of scenes with these facts."""
+    safetensors = require("safetensors.torch", extra="train", purpose="read what was seen")
+    tensors = safetensors.load_file(file)
+    places, objects = [place for place, _ in facts], [things for _, things in facts]
+    return SeenScenes(places=places, objects=objects, **{name: tensors[name] for name in _TENSORS})
 
 
 def caption_pairs(scenes: SeenScenes, text: ClipText) -> FitPairs:
