@@ -247,24 +247,24 @@ MODELS: dict[str, ModelEntry] = {
             family="rsa",
             kind="metric",
             config=relative.RSA_MINI,
-            parameters=0,
+            parameters=6_871_099,
             weights=ShippedParts(
                 folder="shipped/rsa_mini",
                 parts={
                     "relative": ShippedWeights(
                         file="shipped/rsa_mini/relative/model.safetensors",
-                        sha256="RELATIVE_SHA",
-                        size=1,
+                        sha256="46489e0c1ee1e623cc7506c004bf912b4b5c857d928a34e1e8a15d1cf10f6e62",
+                        size=7_178_202,
                     ),
                     "text": ShippedWeights(
                         file="shipped/rsa_mini/text.safetensors",
-                        sha256="TEXT_SHA",
-                        size=1,
+                        sha256="1974b399c7713710bc82df4ff7c703dca2f9ed5a4a979735529f2e5b340b35e7",
+                        size=6_545_416,
                     ),
                     "head": ShippedWeights(
                         file="shipped/rsa_mini/head.safetensors",
-                        sha256="HEAD_SHA",
-                        size=1,
+                        sha256="e0a72bc2f117b05bfbafc5c3cbb06ee78af4fd0feab9a0f2599eed53c30500fb",
+                        size=84_208,
                     ),
                 },
             ),

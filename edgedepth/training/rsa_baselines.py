@@ -25,6 +25,7 @@ __all__ = ["RsaBaselines", "fit_baselines", "load_baselines", "save_baselines"]
 
 _SCENE, _OWN = (64, 32), (16, 1)
 _STEPS = 600
+_PIXELS = 256  # of each picture: plenty for two numbers
 _RATE = 0.03
 
 
@@ -76,7 +77,7 @@ def fit_baselines(
 
 def _fit_global(pairs: FitPairs, train: Tensor, settings: FitSettings) -> tuple[float, float]:
     """One scale and shift, by Adam on their logarithms; both begin with half of the truth's median inverse depth."""
-    relative, true = pairs.relative[train], pairs.depth_m[train]
+    relative, true = pairs.relative[train, :_PIXELS], pairs.depth_m[train, :_PIXELS]
     typical = (1 / true).median()
     start = torch.stack((typical / 2 / relative.mean().clamp(min=1e-6), typical / 2)).log()
     logarithms = start.clone().requires_grad_(True)

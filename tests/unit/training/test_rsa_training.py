@@ -107,7 +107,7 @@ def test_a_shortened_recipe_runs_through_and_again(tmp_path: Path) -> None:
     assert not any("steps of" in line for line in told)  # no network is trained again
     assert (model / "head.safetensors").read_bytes() == before
     with pytest.raises(TrainingError, match="other settings"):
-        train_rsa_mini(tmp_path / "run", tmp_path / "scenes", recipe=RSA_RECIPE.shortened(0.0004))
+        train_rsa_mini(tmp_path / "run", tmp_path / "scenes", recipe=RSA_RECIPE.shortened(0.001))
 
 
 def test_a_recipe_of_nothing_is_refused() -> None:
