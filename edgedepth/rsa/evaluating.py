@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def tabulate(
         model: an RSA model, opened.
         data_set: pictures with depth and captions; the first caption counts, as in RSA's evaluation.
         baselines: what `fit` kept beside a head, for the rows Global and Image; None: they are left out.
-        wrong_captions: a row more, in which each picture is told the caption of the picture half a set away.
+        wrong_captions: a row more, in which each picture is told the caption of another one.
         limit: so many samples, spread evenly.
         progress: is told each sample.
 
@@ -127,14 +128,14 @@ def tabulate(
 
 
 def _of_others(data_set: CaptionedSet, names: Sequence[str]) -> dict[str, str]:
-    """For each sample that has captions, the first one of the sample half a set away."""
+    """For each sample that has captions, the first one of another, by a seeded shuffle: sets are often sorted."""
     first: dict[str, str] = {}
     for name in names:
         with contextlib.suppress(SampleError):  # told when the sample's turn comes
             first[name] = data_set.captions_of(name)[0]
-    captions = list(first.values())
-    half = len(captions) // 2
-    return dict(zip(first, captions[half:] + captions[:half], strict=True))
+    order = list(first)
+    random.Random(0).shuffle(order)  # noqa: S311  (an order, no secret)
+    return {name: first[other] for name, other in zip(order, [*order[1:], *order[:1]], strict=True)}
 
 
 class _Guess:
