@@ -24,7 +24,7 @@ from edgedepth.datasets.places import PlacesSet
 from edgedepth.programs.clip_tokens import check_caption
 from edgedepth.programs.guidance import caption_of, parse_detections
 
-__all__ = ["CaptionedSet", "open_captioned"]
+__all__ = ["CaptionedSet", "open_captioned", "read_captions"]
 
 _PLACES = "places:"
 _SUFFIXES = (".txt", ".objects")

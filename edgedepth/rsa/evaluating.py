@@ -157,10 +157,8 @@ class _Guess:
             LINEAR: linear_fit(relative, sample.depth_m, sample.valid, limits),
         }
         if self._baselines is not None:
-            import torch
-
             fitted = self._baselines
-            described = torch.from_numpy(picture_descriptor(sample.image, relative))
+            described = picture_descriptor(sample.image, relative)
             found[GLOBAL] = metres(relative, fitted.scale, fitted.shift, limits)
             found[IMAGE] = metres(relative, *fitted.of_picture(described), limits)
         found[RSA] = metres(relative, *self._model.read_caption(seen.captions[0]), limits)

@@ -6,8 +6,6 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
@@ -16,7 +14,7 @@ from edgedepth.facade import EdgeDepth
 from edgedepth.models.rsa_head_config import FIVE_LAYERS, THREE_LAYERS, scaled
 from edgedepth.rsa.evaluating import BASELINES
 from edgedepth.rsa.protocols import range_m
-from edgedepth.rsa.seeing import Seen, check_model, see
+from edgedepth.rsa.seeing import check_model, see
 from edgedepth.training.head_fitting import FitPairs, FitSettings, fit_head
 from edgedepth.training.rsa_baselines import fit_baselines, save_baselines
 from edgedepth.training.run_folder import RunFolder
@@ -94,14 +92,14 @@ def fit(
     folder = RunFolder(Path(out), facts)
     announce(f"relative depth and captions of {data_set.samples.name}: computed once")
     seen = see(model, data_set, limit=limit, cache=folder.path / "features.npz", progress=progress)
-    pairs = _pairs(seen)
+    pairs = FitPairs.of_arrays(features=seen.text, owners=seen.owners, relative=seen.relative, depth_m=seen.depth_m)
     config = scaled(FIVE_LAYERS if five_layers else THREE_LAYERS, seen.text.shape[1])
     found = fit_head(pairs, config, settings, folder, progress=progress)
     head = folder.path / HEAD
     state = {name: tensor.contiguous() for name, tensor in found.head.state_dict().items()}
     write_file(head, safetensors.save(state))
     baselines = folder.path / BASELINES
-    save_baselines(fit_baselines(pairs, torch.from_numpy(seen.descriptors), settings, progress=progress), baselines)
+    save_baselines(fit_baselines(pairs, seen.descriptors, settings, progress=progress), baselines)
     return FitReport(
         head=str(head),
         baselines=str(baselines),
@@ -110,13 +108,4 @@ def fit(
         loss=found.loss,
         epoch=found.epoch,
         epochs=found.epochs,
-    )
-
-
-def _pairs(seen: Seen) -> FitPairs:
-    return FitPairs(
-        features=torch.from_numpy(seen.text),
-        owners=torch.from_numpy(seen.owners),
-        relative=torch.from_numpy(seen.relative),
-        depth_m=torch.from_numpy(seen.depth_m),
     )

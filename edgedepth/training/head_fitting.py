@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -112,6 +113,23 @@ class FitPairs:
                 "relative depth, features or true depth hold NaN, infinite or negative values",
                 remedy="check the data set: edgedepth eval DATASET; and the network: edgedepth verify BUNDLE",
             )
+
+    @classmethod
+    def of_arrays(
+        cls,
+        *,
+        features: npt.NDArray[np.floating],
+        owners: npt.NDArray[np.integer],
+        relative: npt.NDArray[np.floating],
+        depth_m: npt.NDArray[np.floating],
+    ) -> FitPairs:
+        """The same from numpy."""
+        return cls(
+            features=torch.from_numpy(features),
+            owners=torch.from_numpy(owners),
+            relative=torch.from_numpy(relative),
+            depth_m=torch.from_numpy(depth_m),
+        )
 
     def __len__(self) -> int:
         return len(self.relative)

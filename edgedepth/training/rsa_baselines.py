@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,15 +49,19 @@ class RsaBaselines:
     std: Tensor
     head: ScaleShiftHead
 
-    def of_picture(self, descriptor: Tensor) -> tuple[float, float]:
+    def of_picture(self, descriptor: Tensor | npt.NDArray[np.floating]) -> tuple[float, float]:
         """Scale and shift that the picture's own head gives for its (F,) descriptor."""
         with torch.inference_mode():
-            scale, shift = self.head(((descriptor - self.mean) / self.std)[None])
+            scale, shift = self.head(((torch.as_tensor(descriptor) - self.mean) / self.std)[None])
         return float(scale), float(shift)
 
 
 def fit_baselines(
-    pairs: FitPairs, descriptors: Tensor, settings: FitSettings, *, progress: Progress = silent
+    pairs: FitPairs,
+    descriptors: Tensor | npt.NDArray[np.floating],
+    settings: FitSettings,
+    *,
+    progress: Progress = silent,
 ) -> RsaBaselines:
     """Fit both with the head's own loss.
 
@@ -66,6 +72,7 @@ def fit_baselines(
         progress: is told each epoch.
     """
     train, _ = kept_back(len(pairs), settings)
+    descriptors = torch.as_tensor(descriptors)
     scale, shift = _fit_global(pairs, train, settings)
     mean, std = descriptors[train].mean(0), descriptors[train].std(0, correction=0) + 1e-3
     seen = replace(pairs, features=(descriptors - mean) / std, owners=torch.arange(len(pairs)))

@@ -131,7 +131,7 @@ def train_rsa_mini(
     side = RSA_MINI.relative.preprocess.size
     if not folder.weights_file(recipe.relative.name).exists():
         announce(f"relative: {recipe.relative.steps} steps of {recipe.relative.batch} pictures")
-        task = RelativeTask(start_relative(RSA_MINI.relative, recipe.seed), places, tops, held_out, side)
+        task = RelativeTask(_start_relative(RSA_MINI.relative, recipe.seed), places, tops, held_out, side)
         run_phase(task, recipe.relative, folder, device=torch.device(device), drawers=workers, progress=progress)
     relative = _as_shipped(_relative(folder.load_weights(recipe.relative.name)))
     told = min(recipe.told, len(places.rendered) + len(tops.rendered))
@@ -160,7 +160,7 @@ def train_rsa_mini(
     return model
 
 
-def start_relative(config: RelativeConfig, seed: int) -> RelativeDepth:
+def _start_relative(config: RelativeConfig, seed: int) -> RelativeDepth:
     """The network as training begins: its encoder is depth-pro-mini's."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
