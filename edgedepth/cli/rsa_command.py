@@ -21,6 +21,7 @@ from edgedepth.datasets import LAYOUTS
 from edgedepth.datasets.captions import CaptionedSet, open_captioned
 from edgedepth.datasets.places import FIT_SEED
 from edgedepth.facade import EdgeDepth
+from edgedepth.models.registry import MODELS
 from edgedepth.models.weights import shipped_baselines
 from edgedepth.rsa.evaluating import BASELINES, FIGURES, RsaTable, tabulate
 from edgedepth.training.scenes import HELD_OUT_SEED
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="N samples, spread evenly over the set")
     fitting = parser.add_argument_group("fit")
     fitting.add_argument(
-        "--relative", metavar="MODEL", help="an RSA model's name or bundle: its network and text encoder, frozen"
+        "--relative",
+        metavar="MODEL",
+        help="an RSA model's name, or a bundle's folder: its network and text encoder, frozen",
     )
     fitting.add_argument("--out", type=Path, metavar="DIR", help="folder of the fit; DIR/head.safetensors is the head")
     fitting.add_argument("--epochs", type=int, default=50, help="at most (default: %(default)s)")
@@ -134,8 +137,8 @@ def _fit(args: argparse.Namespace, data_set: CaptionedSet) -> int:
 
 def _frozen(args: argparse.Namespace) -> EdgeDepth:
     """The model whose network and text encoder are used; its head may be left out of --weights."""
-    if Path(args.relative).is_dir():
-        return EdgeDepth(args.relative, device=args.device)
+    if args.relative not in MODELS:
+        return EdgeDepth(Path(args.relative), device=args.device)
     weights = args.weights
     if weights is not None and "relative=" in weights and "head=" not in weights:
         weights = f"{weights},head=random:0"
