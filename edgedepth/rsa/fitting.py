@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
@@ -15,9 +16,9 @@ from edgedepth.models.rsa_head_config import FIVE_LAYERS, THREE_LAYERS, scaled
 from edgedepth.rsa.evaluating import BASELINES
 from edgedepth.rsa.protocols import range_m
 from edgedepth.rsa.seeing import check_model, see
-from edgedepth.training.head_fitting import FitPairs, FitSettings, fit_head
-from edgedepth.training.rsa_baselines import fit_baselines, save_baselines
-from edgedepth.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from edgedepth.training.head_fitting import FitSettings
 
 __all__ = ["HEAD", "FitReport", "fit"]
 
@@ -78,6 +79,10 @@ def fit(
         OutputError: a full disk.
     """
     safetensors = require("safetensors.torch", extra="export", purpose="to keep a head")
+    from edgedepth.training.head_fitting import FitPairs, fit_head
+    from edgedepth.training.rsa_baselines import fit_baselines, save_baselines
+    from edgedepth.training.run_folder import RunFolder
+
     check_model(model)
     nearest_m, farthest_m = range_m(data_set.samples)
     settings = replace(settings, min_depth_m=nearest_m, max_depth_m=farthest_m)
