@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from edgedepth.core.arrays import arrays_of
 from edgedepth.core.bundle import Bundle
@@ -179,6 +180,28 @@ class EdgeDepth:
             timings_ms=prediction.timings_ms,
             scale_shift=prediction.scale_shift,
         )
+
+    def read_caption(self, caption: str) -> tuple[float, float]:
+        """Scale and shift that a caption tells an RSA model, in 1/m; read ahead, it costs the frame a look-up.
+
+        Raises:
+            OptionError: not a caption, or a model that reads none.
+            UnusableOutputError: they come out infinite, zero or NaN.
+        """
+        return self._reader().read_caption(caption)
+
+    def caption_features(self, caption: str) -> npt.NDArray[np.float32]:
+        """(F,) float32: what an RSA model's text encoder makes of a caption, which heads are fitted to.
+
+        Raises:
+            OptionError: as read_caption.
+        """
+        return self._reader().text_features(caption).reshape(-1)
+
+    def _reader(self) -> RsaProgram:
+        if not isinstance(self._program, RsaProgram):
+            raise OptionError(f"{self.spec.name} reads no captions", remedy="use an RSA model")
+        return self._program
 
     def close(self) -> None:
         """Free the stages. Closing twice is fine."""

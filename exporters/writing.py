@@ -22,7 +22,6 @@ from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import ModelEntry
-from edgedepth.models.relative_config import RsaConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -125,13 +124,6 @@ def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Supp
             ok=False,
             reason=f"{entry.name} was never tried on {_NAMES[target]}",
             remedy="use --target onnx or --target openvino",
-        )
-    network = config.relative if isinstance(config, RsaConfig) else config
-    if target in network.unsound_on:
-        return Support(
-            ok=False,
-            reason=f"{_NAMES[target]} was found to compute the attention of {entry.name} wrongly",
-            remedy="use --target onnx",
         )
     return Support(ok=True)
 

@@ -58,7 +58,15 @@ class OpenVinoBackend:
         """
         artefact = artefact_of(bundle, stage)
         path = bundle.file(artefact.path)
-        return OpenVinoSession(path, artefact.stage, options, precision=bundle.manifest.precision, bundle=bundle.path)
+        relative = bundle.manifest.model.relative
+        return OpenVinoSession(
+            path,
+            artefact.stage,
+            options,
+            precision=bundle.manifest.precision,
+            bundle=bundle.path,
+            fused=relative is None or self.name not in relative.unfused_on,
+        )
 
 
 class OpenVinoSession:
@@ -72,6 +80,7 @@ class OpenVinoSession:
         options: device, threads, streams, performance.
         precision: the bundle's: what the device shall compute in.
         bundle: its folder, whose compiled stages are kept in the artefact store; None: compiled each time.
+        fused: whether a CPU may fuse operations into snippets; it gets Swin v2's attention wrong.
 
     Raises:
         MissingExtraError: OpenVINO isn't installed.
@@ -90,10 +99,11 @@ class OpenVinoSession:
         *,
         precision: Precision = "fp32",
         bundle: Path | None = None,
+        fused: bool = True,
     ) -> None:
         self._stage = stage
         self._process = os.getpid()
-        self._compiled: Any = _compile(path, stage, options, precision, bundle)
+        self._compiled: Any = _compile(path, stage, options, precision, bundle, fused=fused)
         self._idle: list[Any] = []  # requests that no run is using
         _compare_declaration(path, stage, self._compiled)
         self._device = in_words(_core(), self._compiled)
@@ -171,7 +181,9 @@ def _version(ov: Any) -> str:
     return str(ov.__version__).partition("-")[0]
 
 
-def _compile(path: Path, stage: StageSpec, options: SessionOptions, precision: Precision, bundle: Path | None) -> Any:
+def _compile(
+    path: Path, stage: StageSpec, options: SessionOptions, precision: Precision, bundle: Path | None, *, fused: bool
+) -> Any:
     ov = _openvino()
     core = _core()
     refuse_options(options, "openvino", "dla_core", "build_if_missing")
@@ -179,6 +191,8 @@ def _compile(path: Path, stage: StageSpec, options: SessionOptions, precision: P
     check_thread_option(device, options)
     _check_is_ir(path, _version(ov))
     properties = _properties(options) | {"INFERENCE_PRECISION_HINT": inference_precision(core, device, precision)}
+    if not fused and device == "CPU":
+        properties["SNIPPETS_MODE"] = "DISABLE"  # a property of the CPU plugin's own; the golden frame tells if it goes
     with compiled_cache(bundle, f"{stage.name} {device} {sorted(properties.items())}", ov.__version__) as cache:
         if cache is not None:
             properties["CACHE_DIR"] = str(cache)

@@ -33,6 +33,7 @@ COMMANDS = (
     "report",
     "models",
     "train",
+    "rsa",
     "calibrate",
     "store",
     "sign",

@@ -118,11 +118,13 @@ class RelativeSpec:
         typical: mean of the network's raw output on a drawn picture, in its own numbers: what proofs divide by.
         min_depth_m: depths are clamped to, below.
         max_depth_m: and above.
+        unfused_on: targets whose runtime computes this network wrongly unless it is kept from fusing attention.
     """
 
     typical: float
     min_depth_m: float
     max_depth_m: float
+    unfused_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

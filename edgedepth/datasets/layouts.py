@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedepth.core.errors import DataSetError, OptionError
-from edgedepth.datasets import booster, diode, eth3d, ibims, kitti, middlebury, nyuv2, plain, sintel, tum
+from edgedepth.datasets import booster, diode, eth3d, ibims, kitti, middlebury, nyuv2, plain, sintel, sunrgbd, tum, void
 from edgedepth.datasets.base import DataSet
 from edgedepth.datasets.synthetic import SyntheticSet
 
-__all__ = ["LAYOUTS", "Layout", "open_dataset"]
+__all__ = ["LAYOUTS", "Layout", "count_of", "open_dataset"]
 
 _SYNTHETIC = "synthetic:"
 
@@ -44,6 +44,8 @@ LAYOUTS = (
     Layout("diode", diode.fits, diode.open_set),
     Layout("booster", booster.fits, booster.open_set),
     Layout("eth3d", eth3d.fits, eth3d.open_set),
+    Layout("void", void.fits, void.open_set),
+    Layout("sunrgbd", sunrgbd.fits, sunrgbd.open_set),
 )
 _NAMES = ", ".join(layout.name for layout in LAYOUTS)
 
@@ -87,12 +89,21 @@ def _check_is_folder(folder: Path) -> None:
 def _synthetic(text: str, layout: str | None) -> DataSet:
     if layout is not None:
         raise OptionError(f"{text} is rendered and has no layout; {layout} was asked for", remedy="leave --layout out")
-    count = text.removeprefix(_SYNTHETIC)
+    return SyntheticSet(count_of(text, _SYNTHETIC))
+
+
+def count_of(text: str, prefix: str) -> int:
+    """N of "synthetic:N" and its like.
+
+    Raises:
+        DataSetError: no number, or none that is allowed.
+    """
+    count = text.removeprefix(prefix)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", count):
         raise DataSetError(
-            f"synthetic:N needs a number of scenes; got {count!r}, allowed are 1 to 999999", remedy="synthetic:500"
+            f"{prefix}N needs a number of scenes; got {count!r}, allowed are 1 to 999999", remedy=f"{prefix}500"
         )
-    return SyntheticSet(int(count))
+    return int(count)
 
 
 def _chosen(folder: Path, name: str | None) -> Layout:

@@ -121,7 +121,14 @@ class ClipText(nn.Module):
         Returns:
             (N, projection) float32, as the projection gives them.
         """
-        embedded = self.token_embedding(tokens) + self.positional_embedding
+        return self._encode(tokens, self.positional_embedding)
+
+    def encode_short(self, tokens: Tensor) -> Tensor:
+        """The same of captions whose last ids were cut off, (N, up to context), as long as each has its end mark."""
+        return self._encode(tokens, self.positional_embedding[: tokens.shape[1]])
+
+    def _encode(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        embedded = self.token_embedding(tokens) + positions
         encoded = self.ln_final(self.transformer(embedded))
         at_end = encoded[torch.arange(tokens.shape[0], device=tokens.device), tokens.argmax(dim=-1)]
         features: Tensor = at_end @ self.text_projection

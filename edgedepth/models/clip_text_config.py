@@ -13,6 +13,7 @@ from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.models.checkpoint_names import NameLayout
 
 __all__ = [
+    "CLIP_MINI_TEXT",
     "CLIP_RN50_TEXT",
     "CLIP_TEXT_LAYOUTS",
     "CLIP_VIT_B_TEXT",
@@ -58,6 +59,7 @@ class ClipTextConfig:
 
 CLIP_RN50_TEXT = ClipTextConfig(width=512, heads=8, layers=12, projection=1024)
 CLIP_VIT_B_TEXT = ClipTextConfig(width=512, heads=8, layers=12, projection=512)
+CLIP_MINI_TEXT = ClipTextConfig(width=64, heads=2, layers=2, projection=64)
 CLIP_VIT_L_TEXT = ClipTextConfig(width=768, heads=12, layers=12, projection=768)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgedepth.core.plain import to_plain
 from edgedepth.models.depth_pro_config import DepthProConfig, depth_pro_tiling
-from edgedepth.models.registry import MODELS, LocalWeights, ModelEntry, ShippedWeights, WeightsSource
+from edgedepth.models.registry import MODELS, LocalWeights, ModelEntry, ShippedParts, ShippedWeights, WeightsSource
 from edgedepth.models.relative_config import RsaConfig
 from edgedepth.models.weights import WeightsState, weights_state
 
@@ -80,7 +80,7 @@ def _listing(entry: ModelEntry) -> ModelListing:
     )
 
 
-def _source(weights: WeightsSource | ShippedWeights | LocalWeights) -> str:
+def _source(weights: WeightsSource | ShippedWeights | ShippedParts | LocalWeights) -> str:
     if isinstance(weights, WeightsSource):
         return f"{weights.repo}, {weights.file}, {weights.size / 1e9:.1f} GB"
     if isinstance(weights, LocalWeights):

@@ -14,7 +14,7 @@ from edgedepth.core.hashing import sha256_file
 from edgedepth.core.optional import require
 from edgedepth.core.spec import ModelSpec
 from edgedepth.models.depth_pro_config import DepthProConfig, depth_pro_preprocess, depth_pro_stages, depth_pro_tiling
-from edgedepth.models.registry import LocalWeights, ModelEntry, ShippedWeights, WeightsSource, model_entry
+from edgedepth.models.registry import ModelEntry, ShippedWeights, WeightsSource, model_entry
 from edgedepth.models.weights import cached_path, find_weights, random_seed, shipped_path
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _from_file(entry: ModelEntry, path: Path) -> LoadedModel:
 
     sha256 = _file_sha256(path)
     source = entry.weights
-    assert not isinstance(source, LocalWeights)
+    assert isinstance(source, WeightsSource | ShippedWeights)
     published = sha256 == source.sha256
     if isinstance(source, ShippedWeights):
         home, remedy = shipped_path(source), "install edgedepth again"

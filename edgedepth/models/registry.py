@@ -12,7 +12,16 @@ from edgedepth.models import relative_config as relative
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.relative_config import RelativeConfig, RsaConfig
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "LocalWeights", "ModelEntry", "ShippedWeights", "WeightsSource", "model_entry"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "LocalWeights",
+    "ModelEntry",
+    "ShippedParts",
+    "ShippedWeights",
+    "WeightsSource",
+    "model_entry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,24 @@ class ShippedWeights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedParts:
+    """An RSA model in this package.
+
+    Args:
+        folder: of its parts, from this folder.
+        parts: the network's, the text encoder's and the head's files: "relative", "text", "head".
+    """
+
+    folder: str
+    parts: Mapping[str, ShippedWeights]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWeights:
     """Weights that the user brings: nobody here could pin their hashes, or their publisher states no licence.
 
@@ -88,7 +115,7 @@ class ModelEntry:
     kind: Literal["metric", "relative_inverse"]
     config: DepthProConfig | RelativeConfig | RsaConfig
     parameters: int
-    weights: WeightsSource | ShippedWeights | LocalWeights
+    weights: WeightsSource | ShippedWeights | ShippedParts | LocalWeights
     licence: str
     note: str
     demonstration: bool = False
@@ -214,6 +241,36 @@ MODELS: dict[str, ModelEntry] = {
             head="midas_lanscale",
             repo="Intel/dpt-swinv2-large-384",
             size="all data sets",
+        ),
+        ModelEntry(
+            name="rsa-mini",
+            family="rsa",
+            kind="metric",
+            config=relative.RSA_MINI,
+            parameters=6_871_099,
+            weights=ShippedParts(
+                folder="shipped/rsa_mini",
+                parts={
+                    "relative": ShippedWeights(
+                        file="shipped/rsa_mini/relative/model.safetensors",
+                        sha256="46489e0c1ee1e623cc7506c004bf912b4b5c857d928a34e1e8a15d1cf10f6e62",
+                        size=7_178_202,
+                    ),
+                    "text": ShippedWeights(
+                        file="shipped/rsa_mini/text.safetensors",
+                        sha256="1974b399c7713710bc82df4ff7c703dca2f9ed5a4a979735529f2e5b340b35e7",
+                        size=6_545_416,
+                    ),
+                    "head": ShippedWeights(
+                        file="shipped/rsa_mini/head.safetensors",
+                        sha256="e0a72bc2f117b05bfbafc5c3cbb06ee78af4fd0feab9a0f2599eed53c30500fb",
+                        size=84_208,
+                    ),
+                },
+            ),
+            licence="Apache-2.0",
+            note="DEMONSTRATION: RSA's topology, small, trained on procedural scenes alone; not for a robot",
+            demonstration=True,
         ),
     )
 }

@@ -68,6 +68,7 @@ def load_network(folder: Path, config: RelativeConfig) -> nn.Module:
         UnsupportedError: a network whose output is not raw relative depth.
     """
     transformers = _transformers()
+    transformers.utils.logging.disable_progress_bar()
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json: it is no checkpoint in Hugging Face's layout", remedy=_FOLDER)
     try:

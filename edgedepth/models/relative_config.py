@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from edgedepth.core.spec import PreprocessSpec, StageSpec, TensorSpec
-from edgedepth.models.clip_text_config import CLIP_RN50_TEXT, ClipTextConfig
+from edgedepth.models.clip_text_config import CLIP_MINI_TEXT, CLIP_RN50_TEXT, ClipTextConfig
 from edgedepth.models.rsa_head_config import THREE_LAYERS, HeadConfig
 
 __all__ = [
     "DEPTH_ANYTHING_BASE",
     "DEPTH_ANYTHING_LARGE",
+    "DEPTH_ANYTHING_MINI",
     "DEPTH_ANYTHING_SMALL",
     "DEPTH_ANYTHING_V2_BASE",
     "DEPTH_ANYTHING_V2_LARGE",
@@ -29,6 +30,7 @@ __all__ = [
     "RSA_DEPTH_ANYTHING",
     "RSA_DEPTH_ANYTHING_KITTI",
     "RSA_MIDAS",
+    "RSA_MINI",
     "RelativeConfig",
     "RsaConfig",
     "relative_stage",
@@ -46,14 +48,14 @@ class RelativeConfig:
         options: of its configuration class.
         preprocess: how a frame becomes the input.
         multiple: what both sides of the input have to be multiples of.
-        unsound_on: targets whose runtime was found to compute this architecture wrongly: not exported to.
+        unfused_on: targets whose runtime was found to fuse this architecture's attention wrongly: it is kept from it.
     """
 
     model_type: str
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     preprocess: PreprocessSpec
     multiple: int
-    unsound_on: tuple[str, ...] = ()
+    unfused_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an input that the network can't see.
@@ -129,6 +131,32 @@ DEPTH_ANYTHING_V2_SMALL = _depth_anything(384, 6, 12, (3, 6, 9, 12))
 DEPTH_ANYTHING_V2_BASE = _depth_anything(768, 12, 12, (3, 6, 9, 12))
 DEPTH_ANYTHING_V2_LARGE = _depth_anything(1024, 16, 24, (5, 12, 18, 24))
 
+# Ours: Depth Anything's topology, as wide and deep as depth-pro-mini's tile encoder, whose weights it starts from.
+DEPTH_ANYTHING_MINI = RelativeConfig(
+    model_type="depth_anything",
+    options=MappingProxyType(
+        {
+            "backbone_config": {
+                "model_type": "dinov2",
+                "image_size": 160,
+                "patch_size": 16,
+                "hidden_size": 192,
+                "num_attention_heads": 3,
+                "num_hidden_layers": 6,
+                "out_indices": [3, 4, 5, 6],
+                "apply_layernorm": True,
+                "reshape_hidden_states": False,
+            },
+            "patch_size": 16,
+            "reassemble_hidden_size": 192,
+            "neck_hidden_sizes": [32, 64, 96, 128],
+            "fusion_hidden_size": 48,
+        }
+    ),
+    preprocess=PreprocessSpec(size=160, resize="bicubic"),
+    multiple=16,
+)
+
 # MiDaS and DPT as published: squashed to a square, mean and deviation of 0.5.
 _MIDAS_INPUT = PreprocessSpec(size=384, resize="bicubic")
 
@@ -182,7 +210,7 @@ MIDAS_SWIN2_LARGE = RelativeConfig(
     multiple=32,
     # OpenVINO 2026.4's CPU plugin fuses Swin v2's attention wrongly: a tiny one is 20 % off, and 1e-6 without the
     # fusion (SNIPPETS_MODE=DISABLE).
-    unsound_on=("openvino",),
+    unfused_on=("openvino",),
 )
 
 
@@ -193,10 +221,15 @@ def _seen_by_rsa(network: RelativeConfig, size: int, width: int | None = None) -
         options=network.options,
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **_IMAGENET),
         multiple=network.multiple,
-        unsound_on=network.unsound_on,
+        unfused_on=network.unfused_on,
     )
 
 
 RSA_DEPTH_ANYTHING = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 434, 560))
 RSA_DEPTH_ANYTHING_KITTI = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 350, 1204))
 RSA_MIDAS = RsaConfig(relative=_seen_by_rsa(MIDAS_SWIN2_LARGE, 384))
+RSA_MINI = RsaConfig(
+    relative=DEPTH_ANYTHING_MINI,
+    text=CLIP_MINI_TEXT,
+    head=HeadConfig(text=CLIP_MINI_TEXT.projection, scene=(128, 64), own=(32, 1)),
+)

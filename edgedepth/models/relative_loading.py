@@ -15,13 +15,13 @@ from edgedepth.core.spec import ModelSpec, RelativeSpec, StageSpec
 from edgedepth.models.checkpoints import weights_sha256
 from edgedepth.models.clip_text import ClipText, load_clip_text
 from edgedepth.models.clip_text_config import ClipTextConfig, text_encoder_stage
-from edgedepth.models.registry import LocalWeights, ModelEntry
+from edgedepth.models.registry import LocalWeights, ModelEntry, ShippedParts
 from edgedepth.models.relative import RelativeDepth, Rsa, load_network
 from edgedepth.models.relative_config import RelativeConfig, RsaConfig, relative_stage
 from edgedepth.models.relative_random import probe_picture, random_head, random_network, random_text
 from edgedepth.models.rsa_head import ScaleShiftHead, load_head
 from edgedepth.models.rsa_head_config import HeadConfig, scale_shift_stage
-from edgedepth.models.weights import random_seed
+from edgedepth.models.weights import random_seed, shipped_parts, shipped_source
 
 __all__ = ["load_relative"]
 
@@ -38,7 +38,8 @@ def load_relative(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> 
     Args:
         entry: of the registry, family "relative" or "rsa".
         weights: "random:SEED" for all of it; for a relative model its folder; for RSA
-            "relative=FOLDER,text=PATH,head=PATH", each of them a path or random:SEED.
+            "relative=FOLDER,text=PATH,head=PATH", each of them a path or random:SEED, or a folder that holds relative/,
+            text.safetensors and head.safetensors; None: those in the package.
 
     Raises:
         OptionError: weights in another form, or a bad seed.
@@ -46,7 +47,10 @@ def load_relative(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> 
     """
     config = entry.config
     assert isinstance(config, RelativeConfig | RsaConfig)
-    parts = _parts(entry, weights)
+    own = entry.weights if weights is None and isinstance(entry.weights, ShippedParts) else None
+    parts = {name: str(path) for name, path in shipped_parts(own).items()} if own else _parts(entry, weights)
+    if own and entry.demonstration:
+        _log.warning("%s is a demonstration: %s", entry.name, entry.note)
     network = config.relative if isinstance(config, RsaConfig) else config
     relative = _network(network, parts["relative"])
     text, head = _language(config, parts) if isinstance(config, RsaConfig) else (None, None)
@@ -63,14 +67,15 @@ def load_relative(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> 
         preprocess=network.preprocess,
         tiling=None,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        licence="Apache-2.0" if whole else "not known: weights from local files",
-        source=parts["relative"] if whole and len(set(parts.values())) == 1 else _told(parts),
+        licence=entry.licence if own else "Apache-2.0" if whole else "not known: weights from local files",
+        source=shipped_source(own) if own else _source(parts, whole),
         weights_sha256=weights_sha256(module),
         trained=not random,
         relative=RelativeSpec(
             typical=_typical(relative, network),
             min_depth_m=config.min_depth_m if isinstance(config, RsaConfig) else _MIN_DEPTH_M,
             max_depth_m=config.max_depth_m if isinstance(config, RsaConfig) else _MAX_DEPTH_M,
+            unfused_on=network.unfused_on,
         ),
     )
     return spec, module
@@ -90,6 +95,8 @@ def _parts(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> dict[st
         return dict.fromkeys(names, str(weights))
     if len(names) == 1:
         return {"relative": str(weights)}
+    if (folder := Path(weights).expanduser()).is_dir():
+        return {"relative": str(folder / "relative"), **{p: str(folder / f"{p}.safetensors") for p in ("text", "head")}}
     given = dict(pair.partition("=")[::2] for pair in str(weights).split(","))
     if set(given) != set(names) or not all(given.values()):
         raise OptionError(
@@ -98,7 +105,9 @@ def _parts(entry: ModelEntry, weights: str | os.PathLike[str] | None) -> dict[st
     return {name: given[name] for name in names}
 
 
-def _told(parts: Mapping[str, str]) -> str:
+def _source(parts: Mapping[str, str], whole: bool) -> str:
+    if whole and len(set(parts.values())) == 1:
+        return parts["relative"]
     return "local " + ", ".join(
         f"{part}={source if random_seed(source) is not None else Path(source).name}" for part, source in parts.items()
     )

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from edgedepth.core.optional import require
 from edgedepth.models.clip_text import ClipText
 from edgedepth.models.relative import RelativeDepth, Rsa
+from edgedepth.models.rsa_head import ScaleShiftHead
 
-__all__ = ["RelativeStage", "TextStage", "stage_modules"]
+__all__ = ["RelativeStage", "ScaleShiftStage", "TextStage", "stage_modules"]
 
 _ATTENTION = "edgedepth_unmasked"
 
@@ -45,11 +46,23 @@ class TextStage(nn.Module):
         return (self.text(tokens),)
 
 
+class ScaleShiftStage(nn.Module):
+    """A caption's features to scale and shift, in float32."""
+
+    def __init__(self, head: ScaleShiftHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, each (1, 1) in 1/m, of (1, projection)."""
+        return self.head.in_float32(text_features)
+
+
 def stage_modules(model: Rsa) -> dict[str, nn.Module]:
     """The model's stages by name; each takes and gives what its spec declares, by position."""
     stages: dict[str, nn.Module] = {"relative_depth": RelativeStage(model.relative)}
     if model.text is not None and model.head is not None:
-        stages |= {"text_encoder": TextStage(model.text), "scale_shift": model.head}
+        stages |= {"text_encoder": TextStage(model.text), "scale_shift": ScaleShiftStage(model.head)}
     return stages
 
 

@@ -30,7 +30,10 @@ _LAYOUTS = (NameLayout("RSA's", lambda name: (name,), ignored=r"(?!)"),)
 
 
 class ScaleShiftHead(nn.Module):
-    """Features to scale and shift; float32 at every precision: an error of the logarithm is one of all metres."""
+    """Features to scale and shift. An error of the logarithm is one of all metres, so the reference is float64.
+
+    Exported it is float32 at every precision (`in_float32`), which not every runtime goes beyond.
+    """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -41,6 +44,12 @@ class ScaleShiftHead(nn.Module):
 
     def forward(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift, each (N, 1) in 1/m (per unit of the relative model), from (N, text)."""
+        scene = _in_float64(self.scene_feat_net, text_features.double())
+        scale, shift = (torch.exp(_in_float64(net, scene)) for net in (self.scale_net, self.shift_net))
+        return scale.float(), shift.float()
+
+    def in_float32(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as artefacts compute it: 1e-6 off, relatively."""
         scene = self.scene_feat_net(text_features)
         return torch.exp(self.scale_net(scene)), torch.exp(self.shift_net(scene))
 
@@ -52,6 +61,15 @@ def _layers(inputs: int, widths: Sequence[int]) -> nn.Sequential:
         layers += [Fp32Linear(inputs, width), nn.LeakyReLU(0.01)]
         inputs = width
     return nn.Sequential(*layers[:-1])
+
+
+def _in_float64(net: nn.Sequential, values: Tensor) -> Tensor:
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            values = nn.functional.linear(values, layer.weight.double(), layer.bias.double())
+        else:
+            values = layer(values)
+    return values
 
 
 def load_head(path: Path, text: int | None = None) -> ScaleShiftHead:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgedepth.core.spec import StageSpec, TensorSpec
 
-__all__ = ["FIVE_LAYERS", "THREE_LAYERS", "HeadConfig", "scale_shift_stage"]
+__all__ = ["FIVE_LAYERS", "THREE_LAYERS", "HeadConfig", "scale_shift_stage", "scaled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,16 @@ class HeadConfig:
 
 THREE_LAYERS = HeadConfig(text=1024, scene=(512, 256, 256), own=(128, 64, 1))
 FIVE_LAYERS = HeadConfig(text=1024, scene=(512, 512, 512, 256, 256), own=(256, 128, 128, 64, 1))
+
+
+def scaled(config: HeadConfig, text: int) -> HeadConfig:
+    """The layout for features of another width: below 1024, its layers are narrower in the same measure."""
+    share = min(1.0, text / config.text)
+
+    def narrowed(widths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(max(16, round(width * share)) for width in widths)
+
+    return HeadConfig(text=text, scene=narrowed(config.scene), own=(*narrowed(config.own[:-1]), 1))
 
 
 def scale_shift_stage(config: HeadConfig) -> StageSpec:

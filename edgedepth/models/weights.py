@@ -9,11 +9,30 @@ from pathlib import Path
 from typing import Literal
 
 from edgedepth.core.errors import OptionError, WeightsError
+from edgedepth.core.hashing import sha256_file
+from edgedepth.core.spec import ModelSpec
 from edgedepth.core.store import weights_folder
 from edgedepth.models.download import download_file, partial_path
-from edgedepth.models.registry import LocalWeights, ModelEntry, ShippedWeights, WeightsSource
+from edgedepth.models.registry import (
+    MODELS,
+    LocalWeights,
+    ModelEntry,
+    ShippedParts,
+    ShippedWeights,
+    WeightsSource,
+)
 
-__all__ = ["WeightsState", "cached_path", "find_weights", "random_seed", "shipped_path", "weights_state"]
+__all__ = [
+    "WeightsState",
+    "cached_path",
+    "find_weights",
+    "random_seed",
+    "shipped_baselines",
+    "shipped_parts",
+    "shipped_path",
+    "shipped_source",
+    "weights_state",
+]
 
 WeightsState = Literal["here", "partial", "damaged", "not here", "in the package", "local files"]
 
@@ -47,7 +66,7 @@ def find_weights(
     source = entry.weights
     if isinstance(source, ShippedWeights):
         return shipped_path(source)
-    assert not isinstance(source, LocalWeights)
+    assert isinstance(source, WeightsSource)
     target, state = cached_path(entry.name, source), weights_state(entry)
     if state == "here":
         return target
@@ -63,7 +82,7 @@ def find_weights(
 
 def weights_state(entry: ModelEntry) -> WeightsState:
     """Whether a model's published weights are on this disk. Asks neither the network nor the files' content."""
-    if isinstance(entry.weights, ShippedWeights):
+    if isinstance(entry.weights, ShippedWeights | ShippedParts):
         return "in the package"
     if isinstance(entry.weights, LocalWeights):
         return "local files"
@@ -88,6 +107,36 @@ def shipped_path(source: ShippedWeights) -> Path:
     if not path.is_file():
         raise WeightsError(f"{path} is not there: the installed package is not whole", remedy="install edgedepth again")
     return path
+
+
+def shipped_parts(source: ShippedParts) -> dict[str, Path]:
+    """Where an RSA model's parts lie: the network's folder, the other two's files; each with the hash it should have.
+
+    Raises:
+        WeightsError: one is not there, or damaged.
+    """
+    found = {}
+    for name, part in source.parts.items():
+        path = shipped_path(part)
+        if (sha256 := sha256_file(path)) != part.sha256:
+            raise WeightsError(
+                f"{path} is damaged: its sha256 is {sha256} instead of {part.sha256}", remedy="install edgedepth again"
+            )
+        found[name] = path.parent if name == "relative" else path
+    return found
+
+
+def shipped_source(source: ShippedParts) -> str:
+    """What a spec says of these weights."""
+    return f"edgedepth's own: {source.folder}"
+
+
+def shipped_baselines(spec: ModelSpec) -> Path | None:
+    """The rows Global and Image of a shipped RSA model, fitted with its head; None for any other weights."""
+    entry = MODELS.get(spec.name)
+    if entry is None or not isinstance(entry.weights, ShippedParts) or spec.source != shipped_source(entry.weights):
+        return None
+    return Path(__file__).parent / entry.weights.folder / "baselines.safetensors"
 
 
 def random_seed(weights: str | os.PathLike[str] | None) -> int | None:

@@ -38,6 +38,7 @@ _IRREGULAR = {
     "mouse": "mice",
     "knife": "knives",
     "shelf": "shelves",
+    "bookshelf": "bookshelves",
     "leaf": "leaves",
     "foot": "feet",
     "tooth": "teeth",

@@ -107,10 +107,9 @@ class RsaProgram:
         if caption in self._known:
             self._known.move_to_end(caption)
             return self._known[caption]
-        text, head = self.spec.stage("text_encoder"), self.spec.stage("scale_shift")
-        context = int(text.inputs[0].shape[1])
-        features = run_stage(self._pool.session(text.name), text, {"tokens": tokenize(caption, context).ids})
-        found = run_stage(self._pool.session(head.name), head, features)
+        features = self.text_features(caption)
+        head = self.spec.stage("scale_shift")
+        found = run_stage(self._pool.session(head.name), head, {"text_features": features})
         scale, shift = found["scale"].item(), found["shift"].item()
         if not (0 < scale < float("inf") and 0 < shift < float("inf")):
             raise UnusableOutputError(
@@ -122,13 +121,29 @@ class RsaProgram:
             self._known.popitem(last=False)
         return scale, shift
 
-    def _kind(self, guidance: Guidance) -> str:
-        """What this frame shall become; refuses guidance that this model can't follow."""
-        if guidance.captions and not self._reads_captions:
+    def text_features(self, caption: str) -> Array:
+        """(1, F) float32: what the text encoder makes of a caption; not kept.
+
+        Raises:
+            OptionError: not a caption, or a model that reads none.
+        """
+        self._refuse_unread()
+        text = self.spec.stage("text_encoder")
+        context = int(text.inputs[0].shape[1])
+        ids = tokenize(caption, context).ids
+        return run_stage(self._pool.session(text.name), text, {"tokens": ids})["text_features"]
+
+    def _refuse_unread(self) -> None:
+        if not self._reads_captions:
             raise OptionError(
                 f"{self.spec.name} reads no captions: it gives relative depth",
                 remedy="use an RSA model, or pass scale_shift=(scale, shift)",
             )
+
+    def _kind(self, guidance: Guidance) -> str:
+        """What this frame shall become; refuses guidance that this model can't follow."""
+        if guidance.captions:
+            self._refuse_unread()
         told = bool(guidance.captions) or guidance.scale_shift is not None
         kind = guidance.kind or ("metric" if told else self.spec.kind)
         if kind == "metric" and not told:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgedepth.training.scene_cache import SceneCache
 
-__all__ = ["Batch", "tile_batch", "view_batch"]
+__all__ = ["Batch", "joined", "plain_views", "tile_batch", "view_batch"]
 
 _LEAST_FOV_DEG = 28.0
 _LEAST_ZOOM = 0.6
@@ -42,6 +42,23 @@ class Batch:
             inverse_depth=self.inverse_depth.to(device),
             fov_deg=self.fov_deg.to(device),
         )
+
+
+def joined(first: Batch, second: Batch) -> Batch:
+    """The pictures of both."""
+    return Batch(
+        image=torch.cat((first.image, second.image)),
+        inverse_depth=torch.cat((first.inverse_depth, second.inverse_depth)),
+        fov_deg=torch.cat((first.fov_deg, second.fov_deg)),
+    )
+
+
+def plain_views(cache: SceneCache, indices: npt.NDArray[np.int64], side: int) -> Batch:
+    """Whole views of chosen scenes as they are, side x side pixels, with inverse depth in 1/m (not canonical)."""
+    images = [_resized(cache.images[index], side) for index in indices]
+    maps = [_resized_map(cache.inverse_depth[index], side) for index in indices]
+    fovs = [2 * np.degrees(np.arctan(0.5 / float(cache.focal_over_width[index]))) for index in indices]
+    return _finished(images, maps, fovs, None)
 
 
 def view_batch(cache: SceneCache, random: np.random.Generator, count: int, side: int, *, varied: bool = True) -> Batch:

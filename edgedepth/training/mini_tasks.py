@@ -7,7 +7,7 @@ trained last, on frozen features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,7 +23,7 @@ from edgedepth.training.losses import fov_loss, sharpening_loss, stage_one_loss
 from edgedepth.training.relative_error import log_loss
 from edgedepth.training.scene_cache import SceneCache
 from edgedepth.training.tile_pretraining import TilePretraining
-from edgedepth.training.training_loop import TrainedGroup
+from edgedepth.training.training_loop import TrainedGroup, parameter_groups
 
 __all__ = ["FovTask", "TileTask", "ViewsAndTiles", "WholeTask", "sharpening_terms", "stage_one_terms"]
 
@@ -60,7 +60,7 @@ class TileTask:
 
     def trained(self) -> list[TrainedGroup]:
         """Everything."""
-        return _groups(self.module.parameters())
+        return parameter_groups(self.module.parameters())
 
     def draw(self, random: np.random.Generator, count: int) -> ViewsAndTiles:
         """Two views for a tile."""
@@ -124,7 +124,7 @@ class WholeTask:
         pretrained = list(chain(encoder.patch_encoder.parameters(), encoder.image_encoder.parameters()))
         known = {id(parameter) for parameter in pretrained}
         rest = [p for p in chain(encoder.parameters(), self.module.decoder.parameters()) if id(p) not in known]
-        return _groups(pretrained, self._share) + _groups(chain(rest, self.module.head.parameters()))
+        return parameter_groups(pretrained, self._share) + parameter_groups(chain(rest, self.module.head.parameters()))
 
     def draw(self, random: np.random.Generator, count: int) -> Batch:
         """Whole views at the model's input size."""
@@ -165,7 +165,7 @@ class FovTask:
         """Its transformer slowly, its head at full rate."""
         fov = self.module.fov
         rest = chain(fov.encoder[1].parameters(), fov.downsample.parameters(), fov.head.parameters())
-        return _groups(fov.encoder[0].parameters(), 0.2) + _groups(rest)
+        return parameter_groups(fov.encoder[0].parameters(), 0.2) + parameter_groups(rest)
 
     def draw(self, random: np.random.Generator, count: int) -> Batch:
         """Whole views at a tile's size, which is the pyramid's quarter."""
@@ -188,16 +188,6 @@ class FovTask:
         """The share of focal lengths within 25 %, and the mean error in degrees."""
         batch = self._validation.to(_device(self.module))
         return _fov_figures(self._fov(batch.image), batch.fov_deg)
-
-
-def _groups(parameters: Iterable[nn.Parameter], share: float = 1.0) -> list[TrainedGroup]:
-    """Matrices apart from biases, norms, embeddings and convolutions."""
-    held = list(parameters)
-    groups = [
-        TrainedGroup(parameters=[p for p in held if (p.ndim == 2) is matrices], share=share, matrices=matrices)
-        for matrices in (True, False)
-    ]
-    return [group for group in groups if group.parameters]
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -92,6 +92,16 @@ class RunFolder:
         weights: dict[str, Tensor] = safetensors.load_file(self.weights_file(phase))
         return weights
 
+    def finish(self, phase: str) -> None:
+        """A phase is done whose weights are kept elsewhere: its checkpoint goes.
+
+        Raises:
+            OutputError: a full disk.
+        """
+        self._write_curves()
+        if self._checkpoint_file.exists() and self.load_checkpoint(phase) is not None:
+            self._checkpoint_file.unlink()
+
     @property
     def _checkpoint_file(self) -> Path:
         return self.path / "checkpoint.pt"

@@ -25,7 +25,7 @@ from edgedepth.core.files import write_file
 from edgedepth.core.progress import Announce, unheard
 from edgedepth.training.scenes import HELD_OUT_SEED, render_scene
 
-__all__ = ["CacheSettings", "SceneCache", "build_scene_cache"]
+__all__ = ["CacheSettings", "SceneCache", "build_scene_cache", "squash_of"]
 
 _SQUASHES = (4 / 3, 4 / 3, 4 / 3, 1.0, 3 / 2, 16 / 9, 3 / 4)
 """Aspect ratios of the frames that a square input is squeezed from: mostly 4:3."""
@@ -48,12 +48,14 @@ class CacheSettings:
         first_seed: of the scenes, which are numbered from it.
         count: of scenes.
         side: of the square pictures in pixels.
+        place: of all scenes, one of PLACES; None: each seed draws its own.
     """
 
     first_seed: int
     count: int
     side: int
     scenes_version: int = _SCENES_VERSION
+    place: str | None = None
 
     def __post_init__(self) -> None:
         """Keep the held-out scenes held out.
@@ -133,7 +135,8 @@ def build_scene_cache(
 
 
 def _claim(folder: Path, settings: CacheSettings) -> None:
-    file, wanted = folder / "settings.json", asdict(settings)
+    file = folder / "settings.json"
+    wanted = {name: value for name, value in asdict(settings).items() if value is not None}
     if not file.exists():
         if any(folder.iterdir()):
             raise TrainingError(
@@ -203,8 +206,9 @@ def _render(folder: Path, settings: CacheSettings, missing: list[int], workers: 
 def _render_share(folder: Path, settings: CacheSettings, indices: Sequence[int]) -> None:
     for index in indices:
         seed = settings.first_seed + index
-        squash = Random(seed + 1).choice(_SQUASHES)  # noqa: S311  (an aspect ratio is no secret)
-        scene = render_scene(seed, width=settings.side, height=settings.side, squash=squash)
+        scene = render_scene(
+            seed, width=settings.side, height=settings.side, squash=squash_of(seed), place=settings.place
+        )
         entries = (
             scene.image.tobytes(),
             (1.0 / scene.depth_m).astype(np.float16).tobytes(),
@@ -212,6 +216,11 @@ def _render_share(folder: Path, settings: CacheSettings, indices: Sequence[int])
         )
         for name, entry in zip(_files(settings), entries, strict=True):
             _store(folder / name, index - settings.count, entry)
+
+
+def squash_of(seed: int) -> float:
+    """Aspect ratio of the frame that a cache squeezes a scene's square from."""
+    return Random(seed + 1).choice(_SQUASHES)  # noqa: S311  (an aspect ratio is no secret)
 
 
 def _store(file: Path, from_end: int, entry: bytes) -> None:

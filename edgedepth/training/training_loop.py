@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from edgedepth.core.errors import TrainingError
 from edgedepth.core.progress import Progress, silent
 from edgedepth.training.run_folder import RunFolder
 
-__all__ = ["PhaseSettings", "Task", "TrainedGroup", "run_phase"]
+__all__ = ["PhaseSettings", "Task", "TrainedGroup", "parameter_groups", "run_phase"]
 
 _CLIP_NORM = 1.0
 _AVERAGING = 0.998
@@ -68,6 +68,16 @@ class TrainedGroup:
     parameters: list[nn.Parameter]
     share: float = 1.0
     matrices: bool = False
+
+
+def parameter_groups(parameters: Iterable[nn.Parameter], share: float = 1.0) -> list[TrainedGroup]:
+    """Parameters at a share of the rate: matrices apart from biases, norms, embeddings and convolutions."""
+    held = list(parameters)
+    groups = [
+        TrainedGroup(parameters=[p for p in held if (p.ndim == 2) is matrices], share=share, matrices=matrices)
+        for matrices in (True, False)
+    ]
+    return [group for group in groups if group.parameters]
 
 
 class Task(Protocol):

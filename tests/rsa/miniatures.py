@@ -26,14 +26,14 @@ DPT = {
 
 
 def network(
-    model_type: str, size: int, width: int | None, multiple: int, *, unsound_on: tuple[str, ...] = (), **options: Any
+    model_type: str, size: int, width: int | None, multiple: int, *, unfused_on: tuple[str, ...] = (), **options: Any
 ) -> RelativeConfig:
     return RelativeConfig(
         model_type=model_type,
         options=MappingProxyType(options),
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **IMAGENET),
         multiple=multiple,
-        unsound_on=unsound_on,
+        unfused_on=unfused_on,
     )
 
 
@@ -96,7 +96,7 @@ NETWORKS: Mapping[str, RelativeConfig] = {
             "out_features": ["stage1", "stage2", "stage3", "stage4"],
         },
         neck_hidden_sizes=[16, 32, 64, 128],
-        unsound_on=("openvino",),
+        unfused_on=("openvino",),
         fusion_hidden_size=16,
     ),
 }

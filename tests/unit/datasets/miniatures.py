@@ -283,8 +283,35 @@ def eth3d(folder: Path, *, known: bool = True) -> Miniature:
     )  # fmt: skip
 
 
+def void(folder: Path, *, known: bool = True) -> Miniature:
+    depth_m = depths(known)
+    depth_m[1] = (np.array([0.1, 0.19, 0.2, 1, 2, 3, 4, 4.5, 5, 5.01, 6, 40]) * 256).round() / 256 * known
+    sequence = folder / "data/birthplace_of_internet"
+    picture = save(sequence / "image/1552097970.0.png", draw(11))
+    depth = save(sequence / "ground_truth/1552097970.0.png", units(depth_m, 256))
+    calibration = write(sequence / "K.txt", "5.25e+02 0.0 3.2e+02\n0.0 5.25e+02 2.4e+02\n0.0 0.0 1.0\n")
+    return Miniature(
+        folder, "void", "void", "birthplace_of_internet/1552097970.0", draw(11), depth_m,
+        (depth_m >= 0.2) & (depth_m <= 5), 525.0, picture, depth, calibration,
+    )  # fmt: skip
+
+
+def sunrgbd(folder: Path, *, known: bool = True) -> Miniature:
+    millimetres = units(depths(known), 1000)
+    millimetres[1, :3] = np.array([9_999, 10_000, 20_000]) * known  # beyond 10 m nothing counts
+    frame = folder / "kv1/NYUdata/NYU0001"
+    picture = save(frame / "image/NYU0001.png", draw(12))
+    # The publishers' files hold the bits of the millimetres turned left by three; read3dPoints.m turns them back.
+    depth = save(frame / "depth/NYU0001.png", ((millimetres << 3) | (millimetres >> 13)).astype(np.uint16))
+    calibration = write(frame / "intrinsics.txt", "518.857901 0.0 284.582449 0.0 519.469611 208.736166 0.0 0.0 1.0 \n")
+    return Miniature(
+        folder, "sunrgbd", "sunrgbd", "kv1/NYUdata/NYU0001", draw(12), millimetres / 1000, millimetres < 10_000,
+        518.857901, picture, depth, calibration,
+    )  # fmt: skip
+
+
 WRITERS: tuple[Writer, ...] = (
-    plain, nyuv2, kitti, tum, middlebury, sintel, ibims, ibims_mat, diode, booster, eth3d,
+    plain, nyuv2, kitti, tum, middlebury, sintel, ibims, ibims_mat, diode, booster, eth3d, void, sunrgbd,
 )  # fmt: skip
 OF_FILES: tuple[Writer, ...] = tuple(writer for writer in WRITERS if writer not in (nyuv2, ibims_mat))
-CALIBRATED: tuple[Writer, ...] = (kitti, middlebury, sintel, ibims, booster, eth3d)
+CALIBRATED: tuple[Writer, ...] = (kitti, middlebury, sintel, ibims, booster, eth3d, void, sunrgbd)

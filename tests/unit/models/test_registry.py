@@ -11,12 +11,20 @@ from edgedepth.core.errors import OptionError
 from edgedepth.models.clip_text import ClipText
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DepthProConfig
-from edgedepth.models.registry import DEFAULT_MODEL, MODELS, LocalWeights, ModelEntry, WeightsSource, model_entry
+from edgedepth.models.registry import (
+    DEFAULT_MODEL,
+    MODELS,
+    LocalWeights,
+    ModelEntry,
+    ShippedParts,
+    WeightsSource,
+    model_entry,
+)
 from edgedepth.models.relative import RelativeDepth, Rsa, build_network
 from edgedepth.models.relative_config import RelativeConfig
 from edgedepth.models.rsa_head import ScaleShiftHead
 
-PINNED = [entry for entry in MODELS.values() if not isinstance(entry.weights, LocalWeights)]
+PINNED = [entry for entry in MODELS.values() if not isinstance(entry.weights, LocalWeights | ShippedParts)]
 
 
 def shapes_of(entry: ModelEntry) -> torch.nn.Module:

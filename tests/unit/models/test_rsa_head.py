@@ -44,6 +44,11 @@ def check(model: ScaleShiftHead, state: dict[str, torch.Tensor]) -> None:
     for ours, expected in zip(found, by_hand(state, features), strict=True):
         assert ours.shape == (64, 1)
         assert (ours > 0).all()
+        # computed in float64 and rounded once to float32, which costs 6e-8
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-7)
+    with torch.inference_mode():
+        as_exported = model.in_float32(torch.from_numpy(features))
+    for ours, expected in zip(as_exported, by_hand(state, features), strict=True):
         # float32 rounds a logarithm of -6 by 5e-7, and the exponential makes that a relative error
         np.testing.assert_allclose(ours.numpy(), expected, rtol=2e-6)
 

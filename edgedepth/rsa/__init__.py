@@ -1,0 +1,1 @@
+"""RSA on data sets with captions: heads fitted, and the tables of its paper."""
