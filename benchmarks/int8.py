@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable
@@ -88,18 +89,18 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
 
     source, spec = _source(open_bundle(args.bundle, check_hashes=False))
     work: Path = args.out
-    frame = work / "recording" / "frame-00000"
-    frame.mkdir(parents=True, exist_ok=True)
-    np.savez(frame / f"{STAGE}-0000.npz", **_feeds())
-    recording = Recording(work / "recording", [0])
+    for number in range(args.frames):
+        frame = work / "recording" / f"frame-{number:05d}"
+        frame.mkdir(parents=True, exist_ok=True)
+        np.savez(frame / f"{STAGE}-0000.npz", **_feeds(number))
+    recording = Recording(work / "recording", range(args.frames))
     layers = find_layers(source, STAGE)
     taken: dict[str, dict[str, float]] = {}
 
     def step(name: str, act: Callable[[], Any]) -> Any:
         start = time.perf_counter()
-        result = act()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # so far, of all steps
-        taken[name] = {"seconds": round(time.perf_counter() - start, 1), "peak_gb_so_far": round(peak / 1e9, 1)}
+        result, peak = _alone(act)
+        taken[name] = {"seconds": round(time.perf_counter() - start, 1), "peak_gb": round(peak / 1e9, 2)}
         print(name, taken[name], flush=True)
         return result
 
@@ -160,13 +161,32 @@ def timed(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _alone(act: Callable[[], Any]) -> tuple[Any, int]:
+    """Run in a process of its own: the result, and the bytes that it took at most."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        result = act()
+        sender.send((result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+    process = context.Process(target=child)
+    process.start()
+    sender.close()
+    try:
+        found: tuple[Any, int] = receiver.recv()
+    finally:
+        process.join()
+    return found
+
+
 def _source(bundle: Bundle) -> tuple[Path, StageSpec]:
     artefact = bundle.manifest.artefacts[STAGE]
     return bundle.file(artefact.path), replace(artefact.stage)
 
 
-def _feeds() -> dict[str, Any]:
-    tiles = np.random.default_rng(0).uniform(-1, 1, (TILES, 3, 384, 384)).astype(np.float32)
+def _feeds(seed: int = 0) -> dict[str, Any]:
+    tiles = np.random.default_rng(seed).uniform(-1, 1, (TILES, 3, 384, 384)).astype(np.float32)
     return {"tiles": tiles}
 
 
@@ -198,6 +218,8 @@ def main() -> None:
             command.add_argument("--budget", default="absrel=0.005")
         else:
             command.add_argument("bundle", type=Path)
+        if name == "make":
+            command.add_argument("--frames", type=int, default=16, help="calls of 5 drawn tiles (default: %(default)s)")
         if name == "time":
             command.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()

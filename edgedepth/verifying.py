@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from edgedepth.calibration.scales import check_scales
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import WeightsMismatchError
 from edgedepth.core.optional import require
@@ -103,7 +104,7 @@ def verify_bundle(
             tolerance=tolerance_for(manifest.precision),
             progress=progress,
         )
-    return replace(report, where=where)
+    return replace(report, where=where, failures=(*report.failures, *check_scales(opened)))
 
 
 def _reference(bundle: Bundle, weights: str | Path | None, announce: Announce) -> LoadedModel:

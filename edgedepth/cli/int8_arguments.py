@@ -38,7 +38,7 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--int8-method",
         choices=("minmax", "entropy", "percentile"),
-        help="how an activation's range is found, with --target onnx (default: minmax)",
+        help="how an activation's range is found, with --target onnx and tensorrt (default: minmax)",
     )
     group.add_argument(
         "--smooth",
@@ -56,7 +56,8 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
         "--int8-weights-only",
         action="store_true",
         default=None,
-        help="with --target openvino: weights in INT8, arithmetic as before: smaller, not faster",
+        help="with --target openvino: weights in INT8, arithmetic as before: smaller, not faster (--target coreml has "
+        "nothing else)",
     )
 
 
@@ -71,13 +72,8 @@ def asks_for_int8(args: argparse.Namespace) -> bool:
         if given:
             raise OptionError(f"{given[0]} goes with --int8", remedy=f"add --int8, or leave {given[0]} out")
         return False
-    if ALIASES.get(args.target, args.target) == "coreml":
-        if given:
-            raise OptionError(
-                f"{given[0]} has no effect on coreml, whose int8 is of weights alone",
-                remedy=f"leave {given[0]} out, or use --target onnx or openvino",
-            )
-        return False
+    if args.calib is None and not given and ALIASES.get(args.target, args.target) == "coreml":
+        return False  # weights alone need no frames; without them nothing is measured
     if args.calib is None:
         raise OptionError(
             "--int8 is made and measured on a calibration set, and none was named",

@@ -53,6 +53,7 @@ class Mixer:
         self._workspace = workspace
         self._calls = calls
         self._made: dict[str, tuple[frozenset[str], Path]] = {}
+        self.stand_in = maker.stand_in
 
     def artefact(self, stage: str, kept: Collection[str]) -> Path:
         """A stage's artefact; the one of the mixture before is replaced."""
@@ -62,6 +63,14 @@ class Mixer:
             path = self._maker.make(stage, inside, self._workspace.empty(f"mixture/{stage}"))
             self._made[stage] = (inside, path)
         return path
+
+    def folder(self, stage: str) -> Path:
+        """Where artefact() puts it: a folder that holds the artefact's files and nothing else."""
+        return self._workspace.folder / "mixture" / stage
+
+    def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
+        """As Maker.peaks, of a mixture."""
+        return self._maker.peaks(stage, self._inside(stage, kept))
 
     @contextmanager
     def program(self, kept: Collection[str], *, remember: bool = False) -> Iterator[CanonicalProgram]:
@@ -73,9 +82,12 @@ class Mixer:
         """
 
         def open_stage(stage: str) -> Session:
-            spec = self._stages[stage].spec
-            folder = self._memory(stage, kept) if remember else None
-            return MemoSession(spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder)
+            if not remember:
+                return self._maker.open(stage, self.artefact(stage, kept))
+            folder = self._memory(stage, kept)
+            return MemoSession(
+                self._stages[stage].spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder
+            )
 
         with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
             yield program_over(self._manifest, pool)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from edgedepth.calibration.ranges import collect_ranges
+from edgedepth.calibration.ranges import Range, collect_ranges
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import Precision
 from edgedepth.exporters.to_openvino_int8 import int8_ir
-from edgedepth.quantizing.makers import Fp32Stage
+from edgedepth.quantizing.makers import Fp32Stage, peaks_of
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.openvino_session import OpenVinoSession
 
@@ -29,6 +29,8 @@ class OpenVinoMaker:
         about: for the IR's rt_info.
     """
 
+    stand_in: str | None = None
+
     def __init__(
         self,
         stages: Mapping[str, Fp32Stage],
@@ -38,6 +40,7 @@ class OpenVinoMaker:
         folder: Path,
         about: Mapping[str, str],
     ) -> None:
+        self._ranges: dict[str, dict[str, Range]] = {}
         self._stages = stages
         self._recording = recording
         self._weights_only = weights_only
@@ -47,7 +50,7 @@ class OpenVinoMaker:
     def prepare(self, progress: Progress = silent) -> None:
         """See Maker. NNCF would make a scale of NaN: so activations are looked at first, and named."""
         for name, stage in self._stages.items():
-            collect_ranges(
+            self._ranges[name] = collect_ranges(
                 stage.path,
                 [tensor for layer in stage.layers() for tensor in layer.inputs],
                 self._recording,
@@ -72,6 +75,10 @@ class OpenVinoMaker:
             about=self._about,
         )
         return path
+
+    def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
+        """See Maker. NNCF finds its own, on the same inputs; these are what they have to be near to."""
+        return {} if self._weights_only else peaks_of(self._stages[stage].layers(kept), self._ranges[stage])
 
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:
         """See Maker. Nothing is cached: these artefacts don't last."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedepth.calibration.budget import Budget
 from edgedepth.calibration.ranges import METHODS, Method
 from edgedepth.calibration.smooth import check_alpha
 from edgedepth.core.errors import OptionError, UnsupportedError
-from edgedepth.exporters.base import ExportOptions
+from edgedepth.core.targets import PRECISIONS
+from edgedepth.exporters.base import ExportOptions, exporter_for
 
 __all__ = ["HELD_BACK", "TARGETS", "Int8Options", "check_export_options"]
 
 HELD_BACK = 0.25
 """Share of a calibration set that measures and doesn't calibrate."""
 
-TARGETS = ("onnx", "openvino")
+TARGETS = ("onnx", "openvino", "tensorrt", "coreml")
 """What INT8 is built for."""
+
+_CORE_ML = "Core ML's INT8 is of weights alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +30,11 @@ class Int8Options:
     Args:
         calib: the calibration set's folder.
         budget: what may be lost; None: measured, and whatever it is, it is.
-        method: how an activation's range is found, with target onnx: "minmax", "entropy" or "percentile".
+        method: how an activation's range is found, with targets onnx and tensorrt: "minmax", "entropy" or "percentile".
         smooth: SmoothQuant's alpha, 0 to 1: outliers move from activations into weights; None: they stay.
         decoder: quantise the convolutions of the decoder and of the heads too, not only the linear layers.
-        weights_only: weights in INT8 and arithmetic as before, with target openvino: smaller, not faster.
+        weights_only: weights in INT8 and arithmetic as before, with target openvino: smaller, not faster. With target
+            coreml it is always so.
 
     Raises:
         OptionError: an unknown method, or an alpha that is no share.
@@ -61,32 +65,37 @@ class Int8Options:
         """
         if target not in TARGETS:
             raise UnsupportedError(
-                f"INT8 for {target} is not built yet; this version quantises for {', '.join(TARGETS)}",
-                remedy="use --target onnx --int8, and for TensorRT 'edgedepth build BUNDLE' then",
+                f"there is no INT8 for {target!r}; there is for {', '.join(TARGETS)}", remedy="use --target onnx"
             )
-        if self.weights_only and target != "openvino":
+        if self.weights_only and target not in ("openvino", "coreml"):
             raise UnsupportedError(
-                f"weights alone in INT8 are for target openvino; {target} was asked for",
+                f"weights alone in INT8 are for targets openvino and coreml; {target} was asked for",
                 remedy="use --target openvino, or leave --int8-weights-only out",
             )
-        if self.method != "minmax" and target == "openvino":
+        if self.method != "minmax" and target in ("openvino", "coreml"):
+            why = "NNCF, which quantises for OpenVINO, chooses its own" if target == "openvino" else _CORE_ML
             raise UnsupportedError(
-                f"method {self.method} is for target onnx: NNCF, which quantises for OpenVINO, chooses its own",
-                remedy="leave --int8-method out",
+                f"method {self.method} is for targets onnx and tensorrt: {why}", remedy="leave --int8-method out"
             )
-        if self.weights_only and self.smooth is not None:
+        if self.smooth is not None and (self.weights_only or target == "coreml"):
+            why = _CORE_ML if target == "coreml" else "weights alone were asked for"
             raise UnsupportedError(
-                "smoothing makes room for INT8 activations, and weights alone were asked for",
-                remedy="leave --smooth or --int8-weights-only out",
+                f"smoothing makes room for INT8 activations, and {why}",
+                remedy="leave --smooth out" if target == "coreml" else "leave --smooth or --int8-weights-only out",
             )
 
 
-def check_export_options(options: ExportOptions) -> None:
+def check_export_options(options: ExportOptions, target: str) -> None:
     """Refuse the options of an export that INT8 has no answer to.
 
     Raises:
-        UnsupportedError: one graph in all, or a batch that is left open.
+        UnsupportedError: one graph in all, a batch that is left open, one package of all stages, or what is another
+            target's.
     """
+    plain = PRECISIONS[target][0]  # options are looked at by the target's own exporter, which has no INT8 on a set
+    support = exporter_for(target).check(replace(options, precision=plain, layout="staged", dynamic_batch=False))
+    if not support.ok:
+        raise UnsupportedError(support.reason, remedy=support.remedy)
     if options.layout != "staged":
         raise UnsupportedError(
             f"INT8 with layout {options.layout} is not built: blocks are measured stage by stage",
@@ -96,4 +105,9 @@ def check_export_options(options: ExportOptions) -> None:
         raise UnsupportedError(
             "INT8 with a dynamic batch is not built: what was measured at one batch says nothing of another",
             remedy="leave --dynamic-batch out, and choose --tile-batch",
+        )
+    if options.coreml.multifunction:
+        raise UnsupportedError(
+            "INT8 on a calibration set is not built for one package of all stages: stages are measured one by one",
+            remedy="leave --multifunction out",
         )

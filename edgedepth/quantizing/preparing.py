@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +18,25 @@ from edgedepth.calibration.sets import CalibrationSet
 from edgedepth.calibration.smooth import find_pairs, smooth
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.environment import cpu_name, versions_of
-from edgedepth.core.progress import Announce, Progress
+from edgedepth.core.progress import Progress
 from edgedepth.core.session import OpenStage
-from edgedepth.core.spec import ModelSpec
 from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.exporters.to_openvino_stage import fp32_weights_of
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.stages import StagePool
-from edgedepth.quantizing.makers import Fp32Stage, Maker, OnnxMaker
+from edgedepth.quantizing.makers import Fp32Stage
 from edgedepth.quantizing.mixtures import Mixer
 from edgedepth.quantizing.options import HELD_BACK, Int8Options
 from edgedepth.quantizing.running import program_over, resident_for
+from edgedepth.quantizing.targets import maker_for
 from edgedepth.quantizing.workspace import Workspace
 from edgedepth.runtimes.base import SessionOptions, backend_named
 
-__all__ = ["TOOLS", "Frames", "Prepared", "prepare"]
+__all__ = ["TOOLS", "Frames", "Prepared", "prepare", "workspace_for"]
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "coremltools")
 _CPU = SessionOptions(device="cpu")
 
 
@@ -58,15 +59,35 @@ class Prepared:
     workspace: Workspace
 
 
+def workspace_for(
+    loaded: LoadedModel, target: str, calibration: CalibrationSet, *, options: ExportOptions, int8: Int8Options
+) -> Workspace:
+    """The workspace of one INT8 export; every budget of it has the same."""
+    return Workspace(
+        {
+            "weights": loaded.spec.weights_sha256,
+            "model": loaded.spec.name,
+            "target": target,
+            "calibration": calibration.fingerprint,
+            "tile_batch": options.tile_batch,
+            "opset": options.opset,
+            "coreml": asdict(options.coreml),
+            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
+            "versions": versions_of((*TOOLS, "edgedepth")),
+            "cpu": cpu_name(),
+        }
+    )
+
+
 def prepare(
     loaded: LoadedModel,
     target: str,
     calibration: CalibrationSet,
     *,
+    workspace: Workspace,
     options: ExportOptions,
     int8: Int8Options,
     progress: Progress,
-    announce: Announce,
 ) -> Prepared:
     """Export fp32, record, smooth, calibrate: each only as far as an earlier run hasn't.
 
@@ -75,23 +96,8 @@ def prepare(
         QuantizationError: activations that aren't finite.
         ExportFailedError, OutputError: as their names say.
     """
-    workspace = Workspace(
-        {
-            "weights": loaded.spec.weights_sha256,
-            "model": loaded.spec.name,
-            "target": target,
-            "calibration": calibration.fingerprint,
-            "tile_batch": options.tile_batch,
-            "opset": options.opset,
-            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
-            "versions": versions_of((*TOOLS, "edgedepth")),
-            "cpu": cpu_name(),
-        }
-    )
-    if workspace.resumed:
-        announce(f"going on with what an earlier run left in {workspace.folder}")
-    exporter = exporter_for("onnx")
-    fp32 = workspace.bundle("fp32", lambda path: exporter.export(loaded, options, path, progress=progress))
+    plain = replace(options, engine=None, coreml=CoreMlOptions())  # what is another target's
+    fp32 = workspace.bundle("fp32", lambda path: exporter_for("onnx").export(loaded, plain, path, progress=progress))
     sources = {name: fp32.file(artefact.path) for name, artefact in fp32.manifest.artefacts.items()}
     tiles = {"patch_encoder": options.tile_batch}
     check_memory({name: need_of(path, batch=tiles.get(name, 1)) for name, path in sources.items()}, available_memory())
@@ -101,7 +107,7 @@ def prepare(
     if int8.smooth is not None:
         sources = _smoothed(sources, calibrating, int8.smooth, workspace, progress=progress)
     stages = _stages(loaded, fp32, sources, options, decoder=int8.decoder)
-    maker = _maker(target, loaded.spec, stages, calibrating, int8=int8, workspace=workspace)
+    maker = maker_for(target, loaded, stages, calibrating, options=options, int8=int8, folder=workspace.folder)
     maker.prepare(progress)
     calls = {name: len(recording.only([0]).calls(name)) for name in stages}
     mixer = Mixer(fp32.manifest, stages, maker, workspace, calls)
@@ -182,26 +188,3 @@ def _stages(
             fp32_weights=fp32_weights,
         )
     return stages
-
-
-def _maker(
-    target: str,
-    spec: ModelSpec,
-    stages: dict[str, Fp32Stage],
-    recording: Recording,
-    *,
-    int8: Int8Options,
-    workspace: Workspace,
-) -> Maker:
-    if target == "openvino":
-        from edgedepth.exporters.to_openvino import about
-        from edgedepth.quantizing.openvino_maker import OpenVinoMaker
-
-        return OpenVinoMaker(
-            stages,
-            recording,
-            weights_only=int8.weights_only,
-            folder=workspace.folder,
-            about=about(spec, "int8"),
-        )
-    return OnnxMaker(stages, recording, method=int8.method, folder=workspace.folder)
