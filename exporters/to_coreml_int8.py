@@ -55,8 +55,9 @@ def export_with_operations(
 
     def look(model: Any) -> Any:
         owners = _owners(ane_copy(module) if options.compute_layout == "ane" else module, layers)
-        for operation in _weighed(model._mil_program):
-            if (layer := owners.get(_fingerprint(_weight(operation)))) is not None:
+        for operation in _operations(model._mil_program):
+            weight = getattr(_weight(operation), "val", None)
+            if weight is not None and (layer := owners.get(_fingerprint(weight))) is not None:
                 operations[layer].append(operation.name)
         return model
 
@@ -101,7 +102,7 @@ def round_weights(
     try:
         with tempfile.TemporaryDirectory(dir=package.parent, prefix="coreml-") as folder, quietly(folder):
             model = coreml.linear_quantize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
-            rounded = {op.name for op in _weighed(model._mil_program) if _is_compressed(op)}
+            rounded = {op.name for op in _operations(model._mil_program) if _is_compressed(op)}
             model.save(str(package))
             del model
         if rounded != set(operations):
@@ -137,22 +138,21 @@ def _group(layer: str) -> str:
     return match[0] if match else layer
 
 
-def _weighed(program: Any) -> Iterator[Any]:
-    """The operations that have weights."""
+def _operations(program: Any) -> Iterator[Any]:
+    """Those that may have weights."""
     for function in program.functions.values():
         for kind in _WEIGHED:
-            yield from (op for op in function.find_ops(op_type=kind) if _weight(op) is not None)
+            yield from function.find_ops(op_type=kind)
 
 
 def _weight(operation: Any) -> Any:
-    """Its constant weight as an array, or None."""
-    variable = operation.inputs.get("weight") if operation.op_type != "matmul" else operation.inputs.get("y")
-    return None if variable is None else variable.val
+    """The variable that is its weight, if it is a weight."""
+    return operation.inputs.get("y" if operation.op_type == "matmul" else "weight")
 
 
 def _is_compressed(operation: Any) -> bool:
-    variable = operation.inputs.get("weight") if operation.op_type != "matmul" else operation.inputs.get("y")
-    return variable is not None and variable.op is not None and variable.op.op_type.startswith("constexpr")
+    weight = _weight(operation)
+    return weight is not None and weight.op is not None and weight.op.op_type.startswith("constexpr")
 
 
 def _fingerprint(weight: Any) -> str:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgedepth.core.mlpackage import PACKAGE_FILE, package_of
 from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
-from edgedepth.core.spec import Precision
+from edgedepth.core.spec import ModelSpec, Precision
 from edgedepth.core.targets import exists_on
 from edgedepth.exporters.base import ExportOptions
 from edgedepth.exporters.coreml_metadata import package_metadata
-from edgedepth.models.loading import LoadedModel
 from edgedepth.off_device import open_off_device
 from edgedepth.quantizing.makers import Fp32Stage
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.coreml_session import CoreMlSession, open_core_ml
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["CoreMlMaker"]
 
@@ -35,18 +29,17 @@ class CoreMlMaker:
 
     Args:
         stages: by name.
-        loaded: the model, whose modules are converted.
+        spec: the model.
         options: of the export: Core ML's own count.
         folder: for what is kept from run to run.
     """
 
     def __init__(
-        self, stages: Mapping[str, Fp32Stage], loaded: LoadedModel, *, options: ExportOptions, folder: Path
+        self, stages: Mapping[str, Fp32Stage], spec: ModelSpec, *, options: ExportOptions, folder: Path
     ) -> None:
         self._stages = stages
-        self._loaded = loaded
         self._options = options.coreml
-        self._metadata = package_metadata(loaded.spec, options)
+        self._metadata = package_metadata(spec, options)
         self._folder = folder
         self._open = open_core_ml if exists_on("coreml") else open_off_device
         self.stand_in = None if exists_on("coreml") else "edgedepth's evaluator of Core ML programs, off-device"
@@ -65,7 +58,7 @@ class CoreMlMaker:
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             operations = export_with_operations(
-                self._modules[name],
+                stage.module,
                 stage.spec,
                 work / self._package(name).name,
                 layers=[layer.name for layer in stage.layers()],
@@ -92,6 +85,22 @@ class CoreMlMaker:
         )
         return path
 
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """See Maker."""
+        from edgedepth.exporters.to_coreml_stage import export_stage
+
+        fp32 = self._stages[stage]
+        path = out / f"{stage}{PACKAGE_FILE}"
+        export_stage(
+            fp32.module,
+            fp32.spec,
+            package_of(path),
+            precision=precision,
+            options=self._options,
+            metadata=self._metadata,
+        )
+        return path
+
     def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:  # noqa: ARG002  (no activation is INT8)
         """See Maker."""
         return {}
@@ -99,12 +108,6 @@ class CoreMlMaker:
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:  # noqa: ARG002  (the package tells)
         """See Maker."""
         return CoreMlSession(package_of(path), self._stages[stage].spec, SessionOptions(), open_predictor=self._open)
-
-    @cached_property
-    def _modules(self) -> Mapping[str, nn.Module]:
-        from edgedepth.models.stages import stage_modules
-
-        return stage_modules(self._loaded)
 
     def _converted(self, stage: str) -> Path:
         return self._folder / f"coreml-{stage}"

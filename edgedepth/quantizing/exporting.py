@@ -18,22 +18,20 @@ from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, writ
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden
-from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundle_folder
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
-from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.base import ExportOptions
 from edgedepth.exporters.trt_engines import add_engines, builder_here
 from edgedepth.models.loading import LoadedModel, load_model
 from edgedepth.models.registry import DEFAULT_MODEL, model_entry
 from edgedepth.programs.frames import as_rgb
 from edgedepth.quantizing.options import Int8Options, check_export_options
-from edgedepth.quantizing.preparing import TOOLS, Prepared, prepare, workspace_for
+from edgedepth.quantizing.preparing import Prepared, prepare, workspace_for
 from edgedepth.quantizing.report import frontier_lines, write_report
 from edgedepth.quantizing.speed import Speed, compare_speed
-from edgedepth.quantizing.targets import NEEDS
+from edgedepth.quantizing.targets import NEEDS, require_toolchain
 from edgedepth.trt.options import EngineOptions
 from edgedepth.verify.selftest import run_self_test
 
@@ -90,8 +88,7 @@ def export_int8_bundle(
         )
     int8.check(target)
     check_export_options(options, target)
-    for module in NEEDS[target]:
-        require(module, extra="int8" if target != "coreml" else "int8,coreml", purpose="to export in INT8")
+    require_toolchain(target)
     builder = builder_here(options.engine or EngineOptions()) if target == "tensorrt" else None
     calibration = open_calibration_set(int8.calib)
     calibration.require_preprocessing(entry.family)
@@ -184,7 +181,7 @@ class _Work:
                 artefacts=artefacts,
                 golden=Golden(path=golden.path, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason),
                 files=writer.file_entries(),
-                toolchain=self.prepared.fp32.manifest.toolchain | versions_of(TOOLS),
+                toolchain=self.prepared.fp32.manifest.toolchain | versions_of(NEEDS[self.target]),
                 created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 calibration=self.calibration.fingerprint,
                 parity=_finite(best, len(self.prepared.frames.held_back))
@@ -221,21 +218,11 @@ class _Work:
                     continue
                 self.progress(f"speed beside {precision}", 0, 1)
                 try:
-                    programs[precision] = stack.enter_context(self.prepared.mixer.other(self._other(precision)))
+                    programs[precision] = stack.enter_context(self.prepared.mixer.plain(precision))
                 except UnsupportedError as error:
                     self.announce(f"{precision} is not compared: {error.problem}")
             frame = as_rgb(self.prepared.frames.frame(self.prepared.frames.held_back[0]), "rgb")
             return compare_speed(programs, frame)
-
-    def _other(self, precision: Precision) -> Bundle:
-        """The same model at another precision."""
-        if self.target == "onnx" and precision == "fp32":
-            return self.prepared.fp32
-        exporter = exporter_for(self.target)
-        options = replace(self.options, precision=precision)
-        return self.prepared.workspace.bundle(
-            f"{self.target}-{precision}", lambda path: exporter.export(self.loaded, options, path)
-        )
 
     def _tell(self, best: Mixture, speed: Speed | None) -> None:
         figures = best.figures

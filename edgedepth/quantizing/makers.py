@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgedepth.calibration.blocks import Block, Layer
 from edgedepth.calibration.int8 import quantize_stage, restore_layers
@@ -17,6 +17,9 @@ from edgedepth.core.session import Session
 from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.ort_session import OrtSession
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Fp32Stage", "Maker", "OnnxMaker", "peaks_of"]
 
@@ -31,6 +34,7 @@ class Fp32Stage:
         blocks: what of it may be INT8.
         opset: of the file.
         fp32_weights: names of the weights of convolutions that are computed in fp32 at every precision.
+        module: of torch, which the file was exported from.
     """
 
     spec: StageSpec
@@ -38,6 +42,7 @@ class Fp32Stage:
     blocks: tuple[Block, ...]
     opset: int
     fp32_weights: frozenset[str]
+    module: nn.Module
 
     def layers(self, kept: Collection[str] = ()) -> list[Layer]:
         """The layers of the blocks that are not in `kept`."""
@@ -75,6 +80,10 @@ class Maker(Protocol):
         """The magnitude that each quantised node's input shall reach at most, by the node's name: what was calibrated,
         apart from what stands in the artefact. Nothing where activations aren't quantised.
         """
+        ...
+
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """Write a stage at another precision into an empty folder, to time INT8 beside it; returns what is opened."""
         ...
 
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:
@@ -135,6 +144,17 @@ class OnnxMaker:
         restored = [layer for block in fp32.blocks if block.name in kept for layer in block.layers]
         restore_layers(self._whole(stage), fp32.path, path, restored)
         check_artefact(path, fp32.spec, fp32.opset)
+        return path
+
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """See Maker. At fp32 it is what is there."""
+        from edgedepth.exporters.to_onnx_stage import export_stage  # imports torch
+
+        fp32 = self._stages[stage]
+        if precision == "fp32":
+            return fp32.path
+        path = out / f"{stage}.onnx"
+        export_stage(fp32.module, fp32.spec, path, precision=precision, opset=fp32.opset)
         return path
 
     def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from edgedepth.calibration.blocks import Block
 from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
-from edgedepth.core.bundle import Bundle
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.session import Session
+from edgedepth.core.spec import Precision
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.stages import StagePool
 from edgedepth.quantizing.figures import measure_figures
@@ -93,20 +93,24 @@ class Mixer:
             yield program_over(self._manifest, pool)
 
     @contextmanager
-    def other(self, bundle: Bundle) -> Iterator[CanonicalProgram]:
-        """The program of another bundle of this model and target.
+    def plain(self, precision: Precision) -> Iterator[CanonicalProgram]:
+        """The program of the same stages at another precision.
 
         Raises:
-            UnsupportedError: this processor doesn't compute in its precision.
+            UnsupportedError: this processor doesn't compute in it.
         """
-        manifest = bundle.manifest
 
         def open_stage(stage: str) -> Session:
-            return self._maker.open(stage, bundle.file(manifest.artefacts[stage].path), manifest.precision)
+            if stage not in paths:
+                paths[stage] = self._maker.make_plain(
+                    stage, precision, self._workspace.empty(f"plain-{precision}/{stage}")
+                )
+            return self._maker.open(stage, paths[stage], precision)
 
-        with StagePool(open_stage, resident=resident_for(manifest)) as pool:
-            pool.session(next(iter(manifest.artefacts)))
-            yield program_over(manifest, pool)
+        paths: dict[str, Path] = {}
+        with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
+            pool.session(next(iter(self._stages)))
+            yield program_over(self._manifest, pool)
 
     def measure(
         self,

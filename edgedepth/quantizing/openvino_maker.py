@@ -11,6 +11,7 @@ from edgedepth.core.progress import Progress, silent
 from edgedepth.core.session import Session
 from edgedepth.core.spec import Precision
 from edgedepth.exporters.to_openvino_int8 import int8_ir
+from edgedepth.exporters.to_openvino_stage import onnx_to_ir
 from edgedepth.quantizing.makers import Fp32Stage, peaks_of
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.openvino_session import OpenVinoSession
@@ -74,6 +75,13 @@ class OpenVinoMaker:
             fp32_weights=fp32.fp32_weights,
             about=self._about,
         )
+        return path
+
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """See Maker."""
+        fp32 = self._stages[stage]
+        path = out / f"{stage}.xml"
+        onnx_to_ir(fp32.path, path, fp32.spec, precision=precision, about=self._about, fp32_weights=fp32.fp32_weights)
         return path
 
     def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +35,12 @@ from edgedepth.quantizing.targets import maker_for
 from edgedepth.quantizing.workspace import Workspace
 from edgedepth.runtimes.base import SessionOptions, backend_named
 
-__all__ = ["TOOLS", "Frames", "Prepared", "prepare", "workspace_for"]
+if TYPE_CHECKING:
+    from torch import nn
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "coremltools")
+__all__ = ["Frames", "Prepared", "prepare", "workspace_for"]
+
+_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "coremltools")
 _CPU = SessionOptions(device="cpu")
 
 
@@ -73,7 +77,7 @@ def workspace_for(
             "opset": options.opset,
             "coreml": asdict(options.coreml),
             "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
-            "versions": versions_of((*TOOLS, "edgedepth")),
+            "versions": versions_of((*_TOOLS, "edgedepth")),
             "cpu": cpu_name(),
         }
     )
@@ -97,8 +101,13 @@ def prepare(
         ExportFailedError, OutputError: as their names say.
     """
     plain = replace(options, engine=None, coreml=CoreMlOptions())  # what is another target's
+    from edgedepth.models.stages import stage_modules  # imports torch
+
     fp32 = workspace.bundle("fp32", lambda path: exporter_for("onnx").export(loaded, plain, path, progress=progress))
     sources = {name: fp32.file(artefact.path) for name, artefact in fp32.manifest.artefacts.items()}
+    modules = stage_modules(loaded, folded=target == "openvino")
+    if target == "openvino":
+        sources["decoder"] = _folded(modules["decoder"], fp32, workspace, options)
     tiles = {"patch_encoder": options.tile_batch}
     check_memory({name: need_of(path, batch=tiles.get(name, 1)) for name, path in sources.items()}, available_memory())
     frames = Frames(*calibration.split(HELD_BACK))
@@ -106,7 +115,7 @@ def prepare(
     calibrating = recording.only(frames.calibrating)
     if int8.smooth is not None:
         sources = _smoothed(sources, calibrating, int8.smooth, workspace, progress=progress)
-    stages = _stages(loaded, fp32, sources, options, decoder=int8.decoder)
+    stages = _stages(fp32, sources, modules, options, decoder=int8.decoder)
     maker = maker_for(target, loaded, stages, calibrating, options=options, int8=int8, folder=workspace.folder)
     maker.prepare(progress)
     calls = {name: len(recording.only([0]).calls(name)) for name in stages}
@@ -170,12 +179,23 @@ def _smoothed(
     return found
 
 
-def _stages(
-    loaded: LoadedModel, fp32: Bundle, sources: Mapping[str, Path], options: ExportOptions, *, decoder: bool
-) -> dict[str, Fp32Stage]:
-    from edgedepth.models.stages import stage_modules
+def _folded(module: nn.Module, fp32: Bundle, workspace: Workspace, options: ExportOptions) -> Path:
+    """The decoder as OpenVINO's bundles have it: its layers folded."""
+    from edgedepth.exporters.to_onnx_stage import export_stage
 
-    modules = stage_modules(loaded)
+    path = workspace.empty("folded") / "decoder.onnx"
+    export_stage(module, fp32.manifest.artefacts["decoder"].stage, path, precision="fp32", opset=options.opset)
+    return path
+
+
+def _stages(
+    fp32: Bundle,
+    sources: Mapping[str, Path],
+    modules: Mapping[str, nn.Module],
+    options: ExportOptions,
+    *,
+    decoder: bool,
+) -> dict[str, Fp32Stage]:
     stages = {}
     for name, path in sources.items():
         fp32_weights = fp32_weights_of(modules[name])
@@ -186,5 +206,6 @@ def _stages(
             blocks=blocks_of(layers),
             opset=options.opset,
             fp32_weights=fp32_weights,
+            module=modules[name],
         )
     return stages

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgedepth.calibration.recording import Recording
+from edgedepth.core.optional import require
 from edgedepth.exporters.base import ExportOptions
 from edgedepth.models.loading import LoadedModel
 from edgedepth.quantizing.makers import Fp32Stage, Maker, OnnxMaker
 from edgedepth.quantizing.options import Int8Options
 
-__all__ = ["NEEDS", "maker_for"]
+__all__ = ["NEEDS", "maker_for", "require_toolchain"]
 
 _ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
 NEEDS = {
@@ -21,6 +22,22 @@ NEEDS = {
     "coreml": (*_ONNX, "coremltools"),
 }
 """The modules without which there is no INT8 for a target."""
+
+
+def require_toolchain(target: str) -> None:
+    """Refuse to begin what can't be finished.
+
+    Raises:
+        MissingExtraError: a module isn't installed.
+        UnsupportedError: one is too old.
+    """
+    for module in NEEDS[target]:
+        if module != "coremltools":
+            require(module, extra="int8", purpose="to export in INT8")
+    if target == "coreml":
+        from edgedepth.exporters.to_coreml_stage import check_toolchain
+
+        check_toolchain()
 
 
 def maker_for(
@@ -53,7 +70,7 @@ def maker_for(
     if target == "coreml":
         from edgedepth.quantizing.coreml_maker import CoreMlMaker
 
-        return CoreMlMaker(stages, loaded, options=options, folder=folder)
+        return CoreMlMaker(stages, loaded.spec, options=options, folder=folder)
     if target == "tensorrt":
         from edgedepth.quantizing.tensorrt_maker import TensorRtMaker
 
