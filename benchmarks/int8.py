@@ -3,6 +3,7 @@
     python benchmarks/int8.py mini --calib SET --out FOLDER          figures of depth-pro-mini on rendered scenes
     python benchmarks/int8.py make BUNDLE --out FOLDER               depth-pro's patch encoder in INT8, twice
     python benchmarks/int8.py time BUNDLE --out FOLDER               and its speed, side by side
+    python benchmarks/int8.py profile BUNDLE --out FOLDER            where ONNX Runtime's time goes, by operator
 
 BUNDLE is an fp32 ONNX bundle of depth-pro; random weights do, since neither size nor speed depends on them. The
 figures of `mini` are against true depth, on scenes that neither trained nor calibrated.
@@ -180,6 +181,29 @@ def _alone(act: Callable[[], Any]) -> tuple[Any, int]:
     return found
 
 
+def profile(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a batch of tiles in ONNX Runtime by kind of operator, fp32 and INT8, the longest first."""
+    import onnxruntime as ort
+
+    source, _ = _source(open_bundle(args.bundle, check_hashes=False))
+    found = {}
+    for name, path in (("fp32", source), ("int8", args.out / "onnx" / f"{STAGE}.onnx")):
+        options = ort.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(args.out / f"profile-{name}")
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for _ in range(2):
+            session.run(None, _feeds())
+        events = json.loads(Path(session.end_profiling()).read_text())
+        kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+        taken: dict[str, float] = {}
+        for event in kernels[len(kernels) // 2 :]:  # the second run: the first one warms up
+            taken[event["args"]["op_name"]] = taken.get(event["args"]["op_name"], 0) + event["dur"] / 1e6
+        found[name] = {kind: round(taken[kind], 3) for kind in sorted(taken, key=lambda kind: -taken[kind])[:8]}
+        found[name]["all"] = round(sum(taken.values()), 3)
+    return found
+
+
 def _source(bundle: Bundle) -> tuple[Path, StageSpec]:
     artefact = bundle.manifest.artefacts[STAGE]
     return bundle.file(artefact.path), replace(artefact.stage)
@@ -206,7 +230,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("mini", mini), ("make", make), ("time", timed)):
+    for name, run in (("mini", mini), ("make", make), ("time", timed), ("profile", profile)):
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--out", type=Path, required=True)

@@ -92,17 +92,20 @@ def _onnx_peaks(path: Path) -> dict[str, float]:
 
 
 def _openvino_peaks(path: Path) -> dict[str, float]:
-    """As _onnx_peaks: OpenVINO's operators keep the names of ONNX's nodes."""
+    """As _onnx_peaks; the IR tells what its operators were called (exporters/to_openvino_int8.py)."""
     openvino = require("openvino", extra="openvino", purpose="to look at scales")
     model = openvino.Core().read_model(str(path))
+    names: dict[str, str] = {}
+    if model.has_rt_info(["edgedepth", "int8_nodes"]):
+        names = json.loads(model.get_rt_info(["edgedepth", "int8_nodes"]).astype(str))
     found = {}
     for op in model.get_ops():
-        if op.get_type_name() in ("FakeQuantize", "Constant", "Result") or not op.input_values():
-            continue
-        source: Any = op.input_value(0).get_node()
-        if source.get_type_name() == "FakeQuantize":
-            limits = [source.input_value(index).get_node().get_data() for index in (1, 2)]
-            found[op.get_friendly_name()] = float(np.max(np.abs(limits)))
+        own = op.get_friendly_name()
+        for value in op.input_values()[:1]:
+            source: Any = value.get_node()
+            if source.get_type_name() == "FakeQuantize":
+                limits = [source.input_value(index).get_node().get_data() for index in (1, 2)]
+                found[names.get(own, own)] = float(np.max(np.abs(limits)))
     return found
 
 

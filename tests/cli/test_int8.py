@@ -95,12 +95,20 @@ def photos() -> list[Any]:
     return [photo.pixels_rgb for photo in sample_photos()]
 
 
-def broken(bundle: Path, folder: Path, *, factor: float) -> Path:
-    """The bundle with one activation's scale multiplied: the fault of a calibration that went wrong."""
-    opened = open_bundle(bundle)
+def rewritten(bundle: Path, folder: Path, change: Callable[[Path], None]) -> Path:
+    """The bundle with something changed in it, sealed as if it had been made so."""
     with write_bundle(folder) as writer:
         shutil.copytree(bundle, writer.folder, dirs_exist_ok=True)
-        path = writer.folder / "patch_encoder" / "patch_encoder.onnx"
+        change(writer.folder)
+        writer.finish(replace(open_bundle(bundle).manifest, files=writer.file_entries()))
+    return folder
+
+
+def broken(bundle: Path, folder: Path, *, factor: float) -> Path:
+    """The bundle with one activation's scale multiplied: the fault of a calibration that went wrong."""
+
+    def change(inside: Path) -> None:
+        path = inside / "patch_encoder" / "patch_encoder.onnx"
         model = onnx.load(str(path))
         name = next(node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear")
         for tensor in model.graph.initializer:
@@ -108,8 +116,8 @@ def broken(bundle: Path, folder: Path, *, factor: float) -> Path:
                 scale = numpy_helper.to_array(tensor) * np.float32(factor)
                 tensor.CopyFrom(numpy_helper.from_array(np.asarray(scale, np.float32), name))
         save_model(model, path)
-        writer.finish(replace(opened.manifest, files=writer.file_entries()))
-    return folder
+
+    return rewritten(bundle, folder, change)
 
 
 class TestTheBundle:
@@ -151,12 +159,16 @@ class TestTheBundle:
 
     def test_the_scales_of_a_good_bundle_are_those_that_were_found(self, bundle: Path, tmp_path: Path) -> None:
         assert check_scales(open_bundle(bundle)) == ()
-        (bundle_without := tmp_path / "bundle").mkdir()
-        shutil.copytree(bundle, bundle_without, dirs_exist_ok=True)
-        (bundle_without / PEAKS_FILE).write_text("{}")
-        failures = check_scales(open_bundle(bundle_without, check_hashes=False))
+
+        def forget(inside: Path) -> None:
+            (inside / PEAKS_FILE).write_text("{}")
+
+        failures = check_scales(open_bundle(rewritten(bundle, tmp_path / "forgetful", forget)))
         assert len(failures) == 6 * 4 * 3 + 1  # the linear layers of three encoders and of the field of view
         assert all("was not calibrated" in failure for failure in failures)
+        lost = rewritten(bundle, tmp_path / "lost", lambda inside: (inside / PEAKS_FILE).unlink())
+        (failure,) = check_scales(open_bundle(lost))
+        assert "export again" in failure
 
     def test_a_scale_that_is_lost_is_not_served(self, bundle: Path, tmp_path: Path) -> None:
         path = broken(bundle, tmp_path / "broken", factor=1e-3)
