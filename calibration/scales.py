@@ -23,10 +23,10 @@ __all__ = ["PEAKS_FILE", "check_scales", "write_peaks"]
 PEAKS_FILE = "int8/peaks.json"
 _STEPS = 127  # of a symmetric int8
 
-# How far an artefact's range may be from what calibration saw, as a factor. onnxruntime's quantizer is told the range,
-# and divides it by 127.5. NNCF finds its own: the mean over calls of each call's largest value, where we keep the
-# largest of all: TODO measured.
-_FACTORS = {"onnx": 1.01, "tensorrt": 1.01, "openvino": 1.9}
+# How far an artefact's range may be from the one that calibration saw: times, at least and at most. onnxruntime's
+# quantizer is told the range, and divides it by 127.5. NNCF looks itself, at no more calls than exporters/
+# to_openvino_int8.py lets it: on the trained mini and rendered scenes it saw TODO.
+_TIMES = {"onnx": (0.99, 1.01), "tensorrt": (0.99, 1.01), "openvino": (0.5, 1.05)}
 
 
 def write_peaks(folder: Path, peaks: Mapping[str, Mapping[str, float]]) -> None:
@@ -64,18 +64,18 @@ def check_scales(bundle: Bundle) -> tuple[str, ...]:
         expected = recorded.get(stage, {})
         found = _READERS[manifest.target](bundle.file(artefact.path))
         for node in sorted(expected.keys() | found.keys()):
-            if problem := _difference(expected.get(node), found.get(node), _FACTORS[manifest.target]):
+            if problem := _difference(expected.get(node), found.get(node), _TIMES[manifest.target]):
                 failures.append(f"stage {stage}: the scale of {node} {problem}")
     return tuple(failures)
 
 
-def _difference(expected: float | None, found: float | None, factor: float) -> str:
+def _difference(expected: float | None, found: float | None, allowed: tuple[float, float]) -> str:
     if expected is None or found is None:
         return "was not calibrated" if expected is None else "is missing"
     if expected == 0 or not (math.isfinite(found) and found > 0):  # an input that is always 0 takes any scale
         return "" if expected == 0 and math.isfinite(found) else f"is {found / _STEPS:.3g}"
     times = found / expected
-    return "" if 1 / factor <= times <= factor else f"is {times:.3g} times what calibration found"
+    return "" if allowed[0] <= times <= allowed[1] else f"is {times:.3g} times what calibration found"
 
 
 def _onnx_peaks(path: Path) -> dict[str, float]:

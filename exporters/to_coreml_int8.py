@@ -1,16 +1,21 @@
-"""Core ML packages some of whose layers have weights of 8 bits: converted once, rounded as often as need be."""
+"""Core ML packages some of whose layers are INT8: their weights alone, or what goes into them too.
+
+A stage is converted once and its weights are rounded as often as need be; inputs of 8 bits take a conversion each time.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from edgedepth.core.errors import EdgeDepthError, ExportFailedError
@@ -20,9 +25,10 @@ from edgedepth.exporters.coreml_metadata import PackageMetadata
 from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.exporters.to_coreml_package import check_package, finish_package
 from edgedepth.exporters.to_coreml_stage import check_toolchain, export_stage, quietly
+from edgedepth.models.sharing import sharing_copy
 from edgedepth.models.vit_ane import ane_copy
 
-__all__ = ["check_toolchain", "export_with_operations", "round_weights"]
+__all__ = ["check_toolchain", "export_with_operations", "round_weights", "with_int8_inputs"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _BLOCK = re.compile(r".*\bblocks\.\d+\.")  # of a transformer: the Neural Engine's form has other layers inside of it
@@ -68,6 +74,36 @@ def export_with_operations(
             f"stage {stage.name}: coremltools wrote no operation with the weights of {missing[0]}", remedy=_REMEDY
         )
     return operations
+
+
+def with_int8_inputs(module: nn.Module, scales: Mapping[str, float]) -> nn.Module:
+    """A copy of a stage some of whose linear layers see their inputs in int8; weights are shared, and names stay.
+
+    Args:
+        module: a stage.
+        scales: the value of one step of 255, symmetric, by the layer's name.
+    """
+    copied = sharing_copy(module)
+    for name, scale in scales.items():
+        parent, _, child = name.rpartition(".")
+        layer = copied.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        setattr(copied.get_submodule(parent), child, _Int8Linear(layer, scale))
+    return copied
+
+
+class _Int8Linear(nn.Linear):
+    """A linear layer whose input goes through int8: coremltools makes quantize and dequantize of that."""
+
+    def __init__(self, layer: nn.Linear, scale: float) -> None:
+        super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        self.weight, self.bias, self.scale = layer.weight, layer.bias, scale
+        importlib.import_module("torch.ao.quantization.fx._decomposed")  # declares the two operators
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  (torch's name)
+        operators = torch.ops.quantized_decomposed
+        limits = (self.scale, 0, -128, 127, torch.int8)
+        return super().forward(operators.dequantize_per_tensor(operators.quantize_per_tensor(input, *limits), *limits))
 
 
 def round_weights(

@@ -19,6 +19,7 @@ _NAMES = {
     "smooth": "--smooth",
     "int8_decoder": "--int8-decoder",
     "int8_weights_only": "--int8-weights-only",
+    "int8_activations": "--int8-activations",
 }
 
 
@@ -56,8 +57,13 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
         "--int8-weights-only",
         action="store_true",
         default=None,
-        help="with --target openvino: weights in INT8, arithmetic as before: smaller, not faster (--target coreml has "
-        "nothing else)",
+        help="with --target openvino: weights in INT8, arithmetic as before: smaller, not faster",
+    )
+    group.add_argument(
+        "--int8-activations",
+        action="store_true",
+        default=None,
+        help="with --target coreml: what goes into the linear layers in INT8 too (default: weights alone)",
     )
 
 
@@ -96,6 +102,7 @@ def export_int8(args: argparse.Namespace, options: ExportOptions) -> Bundle:
         smooth=args.smooth,
         decoder=bool(args.int8_decoder),
         weights_only=bool(args.int8_weights_only),
+        activations=bool(args.int8_activations),
     )
     with progress_bar() as progress:
         return export_int8_bundle(

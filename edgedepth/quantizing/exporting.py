@@ -87,7 +87,7 @@ def export_int8_bundle(
             f"INT8 of {entry.name} is not built yet; there is INT8 of Depth Pro", remedy="use --fp16 or --fp32"
         )
     int8.check(target)
-    check_export_options(options, target)
+    check_export_options(options, target, activations=int8.activations)
     require_toolchain(target)
     builder = builder_here(options.engine or EngineOptions()) if target == "tensorrt" else None
     calibration = open_calibration_set(int8.calib)

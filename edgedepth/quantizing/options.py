@@ -11,6 +11,7 @@ from edgedepth.calibration.smooth import check_alpha
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.coreml_options import deployment_target_named
 
 __all__ = ["HELD_BACK", "TARGETS", "Int8Options", "check_export_options"]
 
@@ -19,8 +20,6 @@ HELD_BACK = 0.25
 
 TARGETS = ("onnx", "openvino", "tensorrt", "coreml")
 """What INT8 is built for."""
-
-_CORE_ML = "Core ML's INT8 is of weights alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,8 @@ class Int8Options:
         smooth: SmoothQuant's alpha, 0 to 1: outliers move from activations into weights; None: they stay.
         decoder: quantise the convolutions of the decoder and of the heads too, not only the linear layers.
         weights_only: weights in INT8 and arithmetic as before, with target openvino: smaller, not faster. With target
-            coreml it is always so.
+            coreml it is so unless `activations` is set.
+        activations: what goes into the linear layers in INT8 too, with target coreml.
 
     Raises:
         OptionError: an unknown method, or an alpha that is no share.
@@ -46,6 +46,7 @@ class Int8Options:
     smooth: float | None = None
     decoder: bool = False
     weights_only: bool = False
+    activations: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -72,20 +73,34 @@ class Int8Options:
                 f"weights alone in INT8 are for targets openvino and coreml; {target} was asked for",
                 remedy="use --target openvino, or leave --int8-weights-only out",
             )
+        if self.activations and target != "coreml":
+            raise UnsupportedError(
+                f"INT8 activations are an option of target coreml; {target} has them anyway",
+                remedy="leave --int8-activations out; --int8-weights-only is for weights alone",
+            )
+        if self.activations and (self.weights_only or self.decoder):
+            raise UnsupportedError(
+                "INT8 activations for Core ML are those of the encoders' linear layers, weights and inputs",
+                remedy=f"leave {'--int8-weights-only' if self.weights_only else '--int8-decoder'} out",
+            )
         if self.method != "minmax" and target in ("openvino", "coreml"):
-            why = "NNCF, which quantises for OpenVINO, chooses its own" if target == "openvino" else _CORE_ML
+            why = (
+                "NNCF, which quantises for OpenVINO, chooses its own"
+                if target == "openvino"
+                else "Core ML takes minmax"
+            )
             raise UnsupportedError(
                 f"method {self.method} is for targets onnx and tensorrt: {why}", remedy="leave --int8-method out"
             )
         if self.smooth is not None and (self.weights_only or target == "coreml"):
-            why = _CORE_ML if target == "coreml" else "weights alone were asked for"
+            why = "it is not built for Core ML" if target == "coreml" else "weights alone were asked for"
             raise UnsupportedError(
                 f"smoothing makes room for INT8 activations, and {why}",
                 remedy="leave --smooth out" if target == "coreml" else "leave --smooth or --int8-weights-only out",
             )
 
 
-def check_export_options(options: ExportOptions, target: str) -> None:
+def check_export_options(options: ExportOptions, target: str, *, activations: bool = False) -> None:
     """Refuse the options of an export that INT8 has no answer to.
 
     Raises:
@@ -110,4 +125,13 @@ def check_export_options(options: ExportOptions, target: str) -> None:
         raise UnsupportedError(
             "INT8 on a calibration set is not built for one package of all stages: stages are measured one by one",
             remedy="leave --multifunction out",
+        )
+    if activations and options.coreml.compute_layout == "ane":
+        raise UnsupportedError(
+            "INT8 activations are not built for the Neural Engine's layout: its layers are others than the calibrated",
+            remedy="leave --int8-activations or --compute-layout ane out",
+        )
+    if activations and deployment_target_named(options.coreml.deployment_target) == "iOS16":
+        raise UnsupportedError(
+            "iOS16 has no INT8 activations; iOS17 was the first", remedy="use --deployment-target iOS17, the default"
         )

@@ -76,7 +76,7 @@ def workspace_for(
             "tile_batch": options.tile_batch,
             "opset": options.opset,
             "coreml": asdict(options.coreml),
-            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
+            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only, int8.activations],
             "versions": versions_of((*_TOOLS, "edgedepth")),
             "cpu": cpu_name(),
         }

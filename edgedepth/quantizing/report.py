@@ -33,10 +33,10 @@ def write_report(
     report = {
         "calibration": {"fingerprint": calibration.fingerprint, "frames": len(calibration), "held_back": HELD_BACK},
         "target": target,
-        "method": {"openvino": "nncf", "coreml": "weights alone"}.get(target, int8.method),
+        "method": {"openvino": "nncf", "coreml": "coremltools"}.get(target, int8.method),
         "smooth": int8.smooth,
         "decoder": int8.decoder,
-        "weights_only": int8.weights_only,
+        "weights_only": int8.weights_only or (target == "coreml" and not int8.activations),
         "budget": asdict(int8.budget) if int8.budget else None,
         "chosen": _plain(best),
         "ranking": [{"block": block, "budget_used": _number(used)} for block, used in outcome.ranking],

@@ -70,7 +70,7 @@ def maker_for(
     if target == "coreml":
         from edgedepth.quantizing.coreml_maker import CoreMlMaker
 
-        return CoreMlMaker(stages, loaded.spec, options=options, folder=folder)
+        return CoreMlMaker(stages, loaded.spec, recording, activations=int8.activations, options=options, folder=folder)
     if target == "tensorrt":
         from edgedepth.quantizing.tensorrt_maker import TensorRtMaker
 

@@ -224,13 +224,16 @@ class TestOtherTargets:
         assert stages == (set(manifest.artefacts) if builder_here(EngineOptions()).provider else set())
 
     @pytest.mark.slow  # four conversions, and an evaluator that takes seconds a frame
-    def test_core_ml_is_measured_off_device(self, export: Export, photos: list[Any]) -> None:
+    @pytest.mark.parametrize(("activations", "limit"), [(False, 0.01), (True, 0.03)])
+    def test_core_ml_is_measured_off_device(
+        self, export: Export, photos: list[Any], activations: bool, limit: float
+    ) -> None:
         said: list[str] = []
-        path = export("coreml", budget=Budget(abs_rel=0.01), announce=said.append)
+        path = export("coreml", budget=Budget(abs_rel=limit), activations=activations, announce=said.append)
         manifest = open_bundle(path).manifest
         assert manifest.parity is not None
         assert manifest.parity["on_device"] is False
-        assert 0 < manifest.parity["abs_rel"] <= 0.01
+        assert 0 < manifest.parity["abs_rel"] <= limit
         assert manifest.parity["int8_share"] == 1
         assert manifest.speed is None
         assert any("off-device" in line for line in said)
@@ -270,6 +273,16 @@ class TestMistakes:
                 ("--calib", "CALIB", "--target", "coreml", "--multifunction", "--deployment-target", "iOS18"),
                 "leave --multifunction out",
             ),
+            (("--calib", "CALIB", "--int8-activations"), "leave --int8-activations out"),
+            (
+                ("--calib", "CALIB", "--target", "coreml", "--int8-activations", "--compute-layout", "ane"),
+                "not built for the Neural Engine",
+            ),
+            (
+                ("--calib", "CALIB", "--target", "coreml", "--int8-activations", "--deployment-target", "iOS16"),
+                "--deployment-target iOS17",
+            ),
+            (("--calib", "CALIB", "--target", "coreml", "--int8-activations", "--int8-decoder"), "--int8-decoder out"),
             (("--calib", "CALIB", "--target", "nowhere"), "there is no INT8"),
             (("--calib", "CALIB", "--layout", "single"), "leave --layout out"),
             (("--calib", "CALIB", "--dynamic-batch"), "leave --dynamic-batch out"),

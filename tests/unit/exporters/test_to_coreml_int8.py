@@ -14,7 +14,7 @@ from edgedepth.core.errors import ExportFailedError
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.exporters.coreml_metadata import PackageMetadata
 from edgedepth.exporters.coreml_options import CoreMlOptions
-from edgedepth.exporters.to_coreml_int8 import export_with_operations, round_weights
+from edgedepth.exporters.to_coreml_int8 import export_with_operations, round_weights, with_int8_inputs
 from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.loading import LoadedModel
 from edgedepth.verify.mil import load_package
@@ -90,6 +90,25 @@ def test_without_layers_it_is_a_copy(converted: tuple[Path, dict[str, list[str]]
     round_weights(source, tmp_path / "a.mlpackage", STAGE, operations=[], options=CoreMlOptions(), metadata=ABOUT)
     files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     assert all((source / name).read_bytes() == (tmp_path / "a.mlpackage" / name).read_bytes() for name in files)
+
+
+def test_inputs_of_eight_bits(tmp_path: Path) -> None:
+    package, module, scale = tmp_path / "int8.mlpackage", Two(), 2.5 / 127  # some of the input lies beyond
+    operations = export_with_operations(
+        with_int8_inputs(module, {"blocks.0": scale}),
+        STAGE,
+        package,
+        layers=["blocks.0"],
+        options=CoreMlOptions(),
+        metadata=ABOUT,
+    )
+    assert len(operations["blocks.0"]) == 1
+    x = torch.randn(1, 5, WIDTH, generator=torch.Generator().manual_seed(1))
+    found = evaluate(package, x.numpy())
+    with torch.no_grad():
+        expected = module(torch.clip(torch.round(x / scale), -128, 127) * scale)[0].numpy()
+        plain = module(x)[0].numpy()
+    assert np.abs(found - expected).mean() < 0.2 * np.abs(expected - plain).mean()
 
 
 def test_a_layer_that_is_nowhere(tmp_path: Path) -> None:
