@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,8 +23,8 @@ from edgedepth.core.session import Array
 
 __all__ = ["GROUP_BYTES", "METHODS", "Method", "Range", "channel_peaks", "collect_ranges", "tensor_bytes"]
 
-Method = Literal["minmax", "entropy", "percentile"]
-METHODS: tuple[Method, ...] = ("minmax", "entropy", "percentile")
+Method = Literal["minmax", "mean", "entropy", "percentile"]
+METHODS: tuple[Method, ...] = ("minmax", "mean", "entropy", "percentile")
 
 Range = tuple[float, float]
 """Lowest and highest value."""
@@ -68,15 +68,16 @@ def collect_ranges(
         tensors: names of activations.
         recording: the stage's inputs.
         stage: its name.
-        method: "minmax": all that was seen; "entropy": the threshold with the least KL divergence; "percentile":
-            99.99 % of the magnitudes.
+        method: "minmax": all that was seen; "mean": the mean of each call's lowest and of each call's highest value;
+            "entropy": the threshold with the least KL divergence; "percentile": 99.99 % of the magnitudes.
         state: a file that keeps what was collected, frame by frame, for an interrupted run.
         progress: told of each frame.
 
     Raises:
         QuantizationError: an activation isn't finite; it is named.
     """
-    collector = _MinMax() if method == "minmax" else _Histograms(method)
+    simple: dict[str, Callable[[], _MinMax | _Mean]] = {"minmax": _MinMax, "mean": _Mean}
+    collector = simple[method]() if method in simple else _Histograms(method)
     _collect(source, tensors, recording, stage, collector=collector, state=state, progress=progress)
     return collector.ranges()
 
@@ -128,6 +129,25 @@ class _MinMax:
 
     def ranges(self) -> dict[str, Range]:
         return {name: (float(low), float(high)) for name, (low, high) in self._seen.items()}
+
+
+class _Mean:
+    """The mean over calls of the lowest and of the highest value."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Array] = {}  # of the lowest, of the highest, of calls
+
+    def add(self, name: str, values: Array) -> None:
+        self._sums[name] = self._sums.get(name, np.zeros(3)) + np.array([values.min(), values.max(), 1], np.float64)
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._sums)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._sums = dict(state)
+
+    def ranges(self) -> dict[str, Range]:
+        return {name: (float(low / count), float(high / count)) for name, (low, high, count) in self._sums.items()}
 
 
 class _Histograms:

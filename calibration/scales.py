@@ -25,8 +25,8 @@ _STEPS = 127  # of a symmetric int8
 
 # How far an artefact's range may be from the one that calibration saw: times, at least and at most. onnxruntime's
 # quantizer is told the range, and divides it by 127.5. NNCF looks itself, at no more calls than exporters/
-# to_openvino_int8.py lets it: on the trained mini and rendered scenes it saw TODO.
-_TIMES = {"onnx": (0.99, 1.01), "tensorrt": (0.99, 1.01), "openvino": (0.5, 1.05)}
+# to_openvino_int8.py lets it: where that is all of them it sees the same.
+_TIMES = {"onnx": (0.99, 1.01), "tensorrt": (0.99, 1.01), "openvino": (0.7, 1.4)}
 
 
 def write_peaks(folder: Path, peaks: Mapping[str, Mapping[str, float]]) -> None:

@@ -52,7 +52,7 @@ def export_with_operations(
 
     Returns:
         The operations' names by layer. In the Neural Engine's form a transformer's block has other layers than torch's:
-        all of its operations are then under the block's first layer.
+        those that torch doesn't have are under the block's first.
 
     Raises:
         ExportFailedError: a layer's weights are in no operation; and as export_stage.

@@ -38,7 +38,7 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--int8-method",
-        choices=("minmax", "entropy", "percentile"),
+        choices=("minmax", "mean", "entropy", "percentile"),
         help="how an activation's range is found, with --target onnx and tensorrt (default: minmax)",
     )
     group.add_argument(

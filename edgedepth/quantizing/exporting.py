@@ -159,7 +159,7 @@ class _Work:
             artefacts = {}
             for name, artefact in self.prepared.fp32.manifest.artefacts.items():
                 made, path = mixer.folder(name), mixer.artefact(name, best.kept)
-                shutil.copytree(made, writer.stage_folder(name), dirs_exist_ok=True)
+                shutil.copytree(made, writer.stage_folder(name), copy_function=shutil.copyfile, dirs_exist_ok=True)
                 artefacts[name] = Artefact(stage=artefact.stage, path=f"{name}/{path.relative_to(made).as_posix()}")
             golden = self.prepared.fp32.manifest.golden
             shutil.copyfile(self.prepared.fp32.file(golden.path), writer.folder / golden.path)

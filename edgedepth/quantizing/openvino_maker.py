@@ -56,7 +56,7 @@ class OpenVinoMaker:
                 [tensor for layer in stage.layers() for tensor in layer.inputs],
                 self._recording,
                 name,
-                method="minmax",
+                method="mean",
                 state=self._folder / f"ranges-{name}.npz",
                 progress=progress,
             )
@@ -85,7 +85,7 @@ class OpenVinoMaker:
         return path
 
     def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
-        """See Maker. NNCF finds its own, on the same inputs; these are what they have to be near to."""
+        """See Maker. NNCF finds its own, in the same way; these are what they have to be near to."""
         return {} if self._weights_only else peaks_of(self._stages[stage].layers(kept), self._ranges[stage])
 
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:

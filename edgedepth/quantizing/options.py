@@ -29,7 +29,8 @@ class Int8Options:
     Args:
         calib: the calibration set's folder.
         budget: what may be lost; None: measured, and whatever it is, it is.
-        method: how an activation's range is found, with targets onnx and tensorrt: "minmax", "entropy" or "percentile".
+        method: how an activation's range is found, with targets onnx and tensorrt: "minmax", "mean", "entropy" or
+            "percentile".
         smooth: SmoothQuant's alpha, 0 to 1: outliers move from activations into weights; None: they stay.
         decoder: quantise the convolutions of the decoder and of the heads too, not only the linear layers.
         weights_only: weights in INT8 and arithmetic as before, with target openvino: smaller, not faster. With target
