@@ -68,7 +68,7 @@ def collect_ranges(
         tensors: names of activations.
         recording: the stage's inputs.
         stage: its name.
-        method: "minmax": all that was seen; "mean": the mean of each call's lowest and of each call's highest value;
+        method: "minmax": all that was seen; "mean": the mean of each call's largest magnitude;
             "entropy": the threshold with the least KL divergence; "percentile": 99.99 % of the magnitudes.
         state: a file that keeps what was collected, frame by frame, for an interrupted run.
         progress: told of each frame.
@@ -132,13 +132,14 @@ class _MinMax:
 
 
 class _Mean:
-    """The mean over calls of the lowest and of the highest value."""
+    """The mean over calls of the largest magnitude."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Array] = {}  # of the lowest, of the highest, of calls
+        self._sums: dict[str, Array] = {}  # of the magnitudes, of calls
 
     def add(self, name: str, values: Array) -> None:
-        self._sums[name] = self._sums.get(name, np.zeros(3)) + np.array([values.min(), values.max(), 1], np.float64)
+        largest = max(-values.min(), values.max())
+        self._sums[name] = self._sums.get(name, np.zeros(2)) + np.array([largest, 1], np.float64)
 
     def state(self) -> dict[str, Any]:
         return dict(self._sums)
@@ -147,7 +148,8 @@ class _Mean:
         self._sums = dict(state)
 
     def ranges(self) -> dict[str, Range]:
-        return {name: (float(low / count), float(high / count)) for name, (low, high, count) in self._sums.items()}
+        means = {name: float(total / calls) for name, (total, calls) in self._sums.items()}
+        return {name: (-mean, mean) for name, mean in means.items()}
 
 
 class _Histograms:

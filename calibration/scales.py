@@ -18,7 +18,7 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import BundleError
 from edgedepth.core.optional import require
 
-__all__ = ["PEAKS_FILE", "check_scales", "write_peaks"]
+__all__ = ["PEAKS_FILE", "check_scales", "onnx_peaks", "openvino_peaks", "write_peaks"]
 
 PEAKS_FILE = "int8/peaks.json"
 _STEPS = 127  # of a symmetric int8
@@ -78,7 +78,7 @@ def _difference(expected: float | None, found: float | None, allowed: tuple[floa
     return "" if allowed[0] <= times <= allowed[1] else f"is {times:.3g} times what calibration found"
 
 
-def _onnx_peaks(path: Path) -> dict[str, float]:
+def onnx_peaks(path: Path) -> dict[str, float]:
     """The largest magnitude that each node's quantised input can have."""
     onnx = require("onnx", extra="int8", purpose="to look at scales")
     graph = onnx.load(str(path), load_external_data=False).graph  # scales are small enough to stay in the graph
@@ -91,8 +91,8 @@ def _onnx_peaks(path: Path) -> dict[str, float]:
     return {node.name: _STEPS * scales[node.input[0]] for node in graph.node if node.input and node.input[0] in scales}
 
 
-def _openvino_peaks(path: Path) -> dict[str, float]:
-    """As _onnx_peaks; the IR tells what its operators were called (exporters/to_openvino_int8.py)."""
+def openvino_peaks(path: Path) -> dict[str, float]:
+    """As onnx_peaks; the IR tells what its operators were called (exporters/to_openvino_int8.py)."""
     openvino = require("openvino", extra="openvino", purpose="to look at scales")
     model = openvino.Core().read_model(str(path))
     names: dict[str, str] = {}
@@ -110,7 +110,7 @@ def _openvino_peaks(path: Path) -> dict[str, float]:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, float]]] = {
-    "onnx": _onnx_peaks,
-    "tensorrt": _onnx_peaks,
-    "openvino": _openvino_peaks,
+    "onnx": onnx_peaks,
+    "tensorrt": onnx_peaks,
+    "openvino": openvino_peaks,
 }
