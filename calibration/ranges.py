@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from edgedepth.calibration.blocks import load_graph
 from edgedepth.calibration.recording import Recording
@@ -135,7 +136,7 @@ class _Mean:
     """The mean over calls of the largest magnitude."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Array] = {}  # of the magnitudes, of calls
+        self._sums: dict[str, npt.NDArray[np.float64]] = {}  # of the magnitudes, of calls
 
     def add(self, name: str, values: Array) -> None:
         largest = max(-values.min(), values.max())
