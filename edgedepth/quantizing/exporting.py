@@ -116,7 +116,7 @@ def export_int8_bundle(
         if outcome.best is None:
             for line in frontier_lines(outcome, int8.budget):
                 announce(line)
-            raise _infeasible(int8.budget, outcome)
+            raise _infeasible(int8, target, outcome)
         bundle = work.write(outcome, outcome.best, folder)
         workspace.remove()
     if builder is not None and builder.provider is not None:
@@ -206,7 +206,7 @@ class _Work:
         except SelfTestError as error:
             raise QuantizationError(
                 f"INT8 breaks this model's golden frame, and would not be served: {error.problem}",
-                remedy="--smooth 0.5, or --budget absrel=0.01, which keeps what is sensitive in high precision",
+                remedy=f"{self.int8.milder(self.target)}, or --budget absrel=0.01: what is sensitive stays in high precision",
             ) from error
 
     def _time(self, best: Mixture) -> Speed:
@@ -256,7 +256,7 @@ def _finite(best: Mixture, frames: int) -> dict[str, float | bool]:
     }
 
 
-def _infeasible(budget: Budget | None, outcome: Outcome) -> QuantizationError:
+def _infeasible(int8: Int8Options, target: str, outcome: Outcome) -> QuantizationError:
     nearest = outcome.nearest
     figures = nearest.figures
     reachable = Budget(
@@ -266,7 +266,7 @@ def _infeasible(budget: Budget | None, outcome: Outcome) -> QuantizationError:
         fov_deg=figures.fov_deg,
     )
     return QuantizationError(
-        f"no INT8 bundle of this model meets {budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the work "
-        f"in INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
-        remedy=f"--budget {reachable.rounded()}, --smooth 0.5, or a precision without a budget: --fp16",
+        f"no INT8 bundle of this model meets {int8.budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the "
+        f"work in INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
+        remedy=f"--budget {reachable.rounded()}, {int8.milder(target)}, or another precision, without a budget",
     )

@@ -100,6 +100,18 @@ class Int8Options:
                 remedy="leave --smooth out" if target == "coreml" else "leave --smooth or --int8-weights-only out",
             )
 
+    def milder(self, target: str) -> str:
+        """What would cost less, in words for a remedy."""
+        if self.activations:
+            return "leave --int8-activations out"
+        if self.decoder:
+            return "leave --int8-decoder out"
+        if self.weights_only or target == "coreml":
+            return "--fp16"
+        if self.smooth is None:
+            return "--smooth 0.5"
+        return "--int8-weights-only" if target == "openvino" else "--int8-method mean"
+
 
 def check_export_options(options: ExportOptions, target: str, *, activations: bool = False) -> None:
     """Refuse the options of an export that INT8 has no answer to.
