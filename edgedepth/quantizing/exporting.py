@@ -206,7 +206,7 @@ class _Work:
         except SelfTestError as error:
             raise QuantizationError(
                 f"INT8 breaks this model's golden frame, and would not be served: {error.problem}",
-                remedy=f"{self.int8.milder(self.target)}, or --budget absrel=0.01: what is sensitive stays in high precision",
+                remedy=f"{self.int8.milder(self.target)}, or --budget absrel=0.01: what is sensitive stays precise",
             ) from error
 
     def _time(self, best: Mixture) -> Speed:
