@@ -34,7 +34,7 @@ def write_peaks(folder: Path, peaks: Mapping[str, Mapping[str, float]]) -> None:
 
     Args:
         folder: the bundle's; its int8/ is there.
-        peaks: by stage and node, the largest magnitude of the node's input.
+        peaks: by stage and node, the magnitude that the node's input is quantised up to.
     """
     text = json.dumps(peaks, indent=1, allow_nan=False) + "\n"
     (folder / PEAKS_FILE).write_text(text, encoding="utf-8", newline="\n")
