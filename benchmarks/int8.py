@@ -3,6 +3,7 @@
     python benchmarks/int8.py mini --calib SET --out FOLDER          figures of depth-pro-mini on rendered scenes
     python benchmarks/int8.py make BUNDLE --out FOLDER               depth-pro's patch encoder in INT8, twice
     python benchmarks/int8.py time BUNDLE --out FOLDER               and its speed, side by side
+    python benchmarks/int8.py profile BUNDLE --out FOLDER            where ONNX Runtime's time goes, by operator
 
 BUNDLE is an fp32 ONNX bundle of depth-pro; random weights do, since neither size nor speed depends on them. The
 figures of `mini` are against true depth, on scenes that neither trained nor calibrated.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable
@@ -88,18 +90,18 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
 
     source, spec = _source(open_bundle(args.bundle, check_hashes=False))
     work: Path = args.out
-    frame = work / "recording" / "frame-00000"
-    frame.mkdir(parents=True, exist_ok=True)
-    np.savez(frame / f"{STAGE}-0000.npz", **_feeds())
-    recording = Recording(work / "recording", [0])
+    for number in range(args.frames):
+        frame = work / "recording" / f"frame-{number:05d}"
+        frame.mkdir(parents=True, exist_ok=True)
+        np.savez(frame / f"{STAGE}-0000.npz", **_feeds(number))
+    recording = Recording(work / "recording", range(args.frames))
     layers = find_layers(source, STAGE)
     taken: dict[str, dict[str, float]] = {}
 
     def step(name: str, act: Callable[[], Any]) -> Any:
         start = time.perf_counter()
-        result = act()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # so far, of all steps
-        taken[name] = {"seconds": round(time.perf_counter() - start, 1), "peak_gb_so_far": round(peak / 1e9, 1)}
+        result, peak = _alone(act)
+        taken[name] = {"seconds": round(time.perf_counter() - start, 1), "peak_gb": round(peak / 1e9, 2)}
         print(name, taken[name], flush=True)
         return result
 
@@ -160,13 +162,55 @@ def timed(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _alone(act: Callable[[], Any]) -> tuple[Any, int]:
+    """Run in a process of its own: the result, and the bytes that it took at most."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        result = act()
+        sender.send((result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+    process = context.Process(target=child)
+    process.start()
+    sender.close()
+    try:
+        found: tuple[Any, int] = receiver.recv()
+    finally:
+        process.join()
+    return found
+
+
+def profile(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a batch of tiles in ONNX Runtime by kind of operator, fp32 and INT8, the longest first."""
+    import onnxruntime as ort
+
+    source, _ = _source(open_bundle(args.bundle, check_hashes=False))
+    found = {}
+    for name, path in (("fp32", source), ("int8", args.out / "onnx" / f"{STAGE}.onnx")):
+        options = ort.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(args.out / f"profile-{name}")
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for _ in range(2):
+            session.run(None, _feeds())
+        events = json.loads(Path(session.end_profiling()).read_text())
+        kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+        taken: dict[str, float] = {}
+        for event in kernels[len(kernels) // 2 :]:  # the second run: the first one warms up
+            taken[event["args"]["op_name"]] = taken.get(event["args"]["op_name"], 0) + event["dur"] / 1e6
+        found[name] = {kind: round(taken[kind], 3) for kind in sorted(taken, key=lambda kind: -taken[kind])[:8]}
+        found[name]["all"] = round(sum(taken.values()), 3)
+    return found
+
+
 def _source(bundle: Bundle) -> tuple[Path, StageSpec]:
     artefact = bundle.manifest.artefacts[STAGE]
     return bundle.file(artefact.path), replace(artefact.stage)
 
 
-def _feeds() -> dict[str, Any]:
-    tiles = np.random.default_rng(0).uniform(-1, 1, (TILES, 3, 384, 384)).astype(np.float32)
+def _feeds(seed: int = 0) -> dict[str, Any]:
+    tiles = np.random.default_rng(seed).uniform(-1, 1, (TILES, 3, 384, 384)).astype(np.float32)
     return {"tiles": tiles}
 
 
@@ -186,7 +230,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("mini", mini), ("make", make), ("time", timed)):
+    for name, run in (("mini", mini), ("make", make), ("time", timed), ("profile", profile)):
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--out", type=Path, required=True)
@@ -198,6 +242,8 @@ def main() -> None:
             command.add_argument("--budget", default="absrel=0.005")
         else:
             command.add_argument("bundle", type=Path)
+        if name == "make":
+            command.add_argument("--frames", type=int, default=16, help="calls of 5 drawn tiles (default: %(default)s)")
         if name == "time":
             command.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgedepth.calibration.scales import check_scales
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
@@ -112,7 +113,12 @@ def verify_bundle(
             )
             notes = (*([reference.note] if reference.note else []), *report.notes)
             report = replace(report, reference=reference.name, notes=notes)
-        report = replace(report, where=candidate.where, overridden=tuple(sorted(limits or {})))
+        report = replace(
+            report,
+            where=candidate.where,
+            overridden=tuple(sorted(limits or {})),
+            failures=(*report.failures, *check_scales(opened)),
+        )
         if save:
             try:
                 keep_report(opened, report, runtime=candidate.runtime)

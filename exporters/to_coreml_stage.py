@@ -62,6 +62,7 @@ def export_stage(
     precision: Precision,
     options: CoreMlOptions,
     metadata: PackageMetadata,
+    rework: Callable[[Any], Any] | None = None,
 ) -> None:
     """Export a stage and check the package.
 
@@ -72,6 +73,7 @@ def export_stage(
         precision: "fp32", "fp16", or "int8" for fp16 with weights of 8 bits.
         options: deployment target, compute layout, picture inputs.
         metadata: what Xcode shows.
+        rework: what is done with the converted model before it is saved; it returns the one that is.
 
     Raises:
         ExportFailedError: a toolchain gave up, or wrote something else than was asked for.
@@ -89,6 +91,8 @@ def export_stage(
             model = _convert(module, stage, precision, options, images)
             if precision == "int8":
                 model = _with_int8_weights(model)
+            if rework is not None:
+                model = rework(model)
             model.save(str(package))
             del model
         finish_package(package, [stage], metadata)

@@ -19,7 +19,7 @@ from edgedepth.exporters.base import DEFAULT_OPSET
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["check_artefact", "export_stage", "fp32_weights_of", "onnx_to_ir"]
+__all__ = ["check_artefact", "export_stage", "fp32_weights_of", "name_by_position", "onnx_to_ir"]
 
 _REMEDY = "report it with this line and the versions that 'edgedepth doctor' lists"
 _FP16_MAX = 65504.0
@@ -80,7 +80,7 @@ def onnx_to_ir(
         if rework is not None:
             model = rework(model)
         precise = [op for op in model.get_ordered_ops() if _weight_of(op) in fp32_weights]
-        _name_by_position(model)
+        name_by_position(model)
         for key, value in {"stage": stage.name, **about}.items():
             model.set_rt_info(value, ["edgedepth", key])
         _save(model, path, half=precision != "fp32")
@@ -177,7 +177,7 @@ def _weight_of(op: Any) -> str | None:
     return str(node.get_friendly_name())
 
 
-def _name_by_position(model: Any) -> None:
+def name_by_position(model: Any) -> None:
     """OpenVINO counts nodes over the life of a process, and a file shall not tell how many there were before it."""
     for number, op in enumerate(model.get_ordered_ops()):
         if op.get_type_name() not in ("Parameter", "Result"):

@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="precision",
         action="store_const",
         const="int8",
-        help="on a calibration set, see below; coreml: weights of 8 bits, arithmetic as --fp16",
+        help="on a calibration set, see below; coreml: weights of 8 bits, arithmetic as --fp16; without a set all "
+        "layers, and nothing is measured",
     )
     precision.add_argument(
         "--fp8",

@@ -19,6 +19,7 @@ _NAMES = {
     "smooth": "--smooth",
     "int8_decoder": "--int8-decoder",
     "int8_weights_only": "--int8-weights-only",
+    "int8_activations": "--int8-activations",
 }
 
 
@@ -37,8 +38,8 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--int8-method",
-        choices=("minmax", "entropy", "percentile"),
-        help="how an activation's range is found, with --target onnx (default: minmax)",
+        choices=("minmax", "mean", "entropy", "percentile"),
+        help="how an activation's range is found, with --target onnx and tensorrt (default: minmax)",
     )
     group.add_argument(
         "--smooth",
@@ -58,6 +59,12 @@ def add_int8(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="with --target openvino: weights in INT8, arithmetic as before: smaller, not faster",
     )
+    group.add_argument(
+        "--int8-activations",
+        action="store_true",
+        default=None,
+        help="with --target coreml: what goes into the linear layers in INT8 too (default: weights alone)",
+    )
 
 
 def asks_for_int8(args: argparse.Namespace) -> bool:
@@ -71,13 +78,8 @@ def asks_for_int8(args: argparse.Namespace) -> bool:
         if given:
             raise OptionError(f"{given[0]} goes with --int8", remedy=f"add --int8, or leave {given[0]} out")
         return False
-    if ALIASES.get(args.target, args.target) == "coreml":
-        if given:
-            raise OptionError(
-                f"{given[0]} has no effect on coreml, whose int8 is of weights alone",
-                remedy=f"leave {given[0]} out, or use --target onnx or openvino",
-            )
-        return False
+    if args.calib is None and not given and ALIASES.get(args.target, args.target) == "coreml":
+        return False  # weights alone need no frames; without them nothing is measured
     if args.calib is None:
         raise OptionError(
             "--int8 is made and measured on a calibration set, and none was named",
@@ -100,6 +102,7 @@ def export_int8(args: argparse.Namespace, options: ExportOptions) -> Bundle:
         smooth=args.smooth,
         decoder=bool(args.int8_decoder),
         weights_only=bool(args.int8_weights_only),
+        activations=bool(args.int8_activations),
     )
     with progress_bar() as progress:
         return export_int8_bundle(

@@ -18,7 +18,7 @@ from typing import IO
 
 from edgedepth.core.errors import BundleBusyError, OutputError
 
-__all__ = ["check_replaceable", "remove_folder", "replace_folder", "set_aside", "sweep"]
+__all__ = ["check_replaceable", "locked", "remove_folder", "replace_folder", "set_aside", "sweep"]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL = 1 << 20  # bytes: with less than this free, a write that failed without saying why failed for lack of space
@@ -52,7 +52,7 @@ def replace_folder(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Pa
         OutputError: the place can't be written, the disk is full, or something else stands there.
     """
     target = _resolved(target)
-    with _locked(target):
+    with locked(target):
         with _explained(target):
             work = _prepare(target, ours)
         try:
@@ -71,7 +71,7 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
     Nothing changes but what it would do first: parents are made, and what a killed writer left is put right.
     """
     target = _resolved(target)
-    with _locked(target), _explained(target):
+    with locked(target), _explained(target):
         _prepare(target, ours).rmdir()
 
 
@@ -89,7 +89,7 @@ def remove_folder(target: Path, *, ours: Callable[[Path], bool]) -> None:
     if target.is_symlink() or not target.is_dir():
         raise OutputError(f"there is no folder {target} to delete", remedy="edgedepth store list names what is there")
     gone = _beside(target, "gone")
-    with _locked(target), _explained(target):
+    with locked(target), _explained(target):
         _refuse_foreign(target, ours)
         shutil.rmtree(gone, ignore_errors=True)
         target.rename(gone)
@@ -114,7 +114,7 @@ def sweep(folder: Path) -> int:
         if not name or role not in ("new", "old", "gone") or left.is_symlink() or not left.is_dir():
             continue
         target = folder / name
-        with contextlib.suppress(BundleBusyError), _locked(target), _explained(target):
+        with contextlib.suppress(BundleBusyError), locked(target), _explained(target):
             if role == "old" and not target.exists():
                 left.rename(target)
                 continue
@@ -141,7 +141,17 @@ def _beside(target: Path, role: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked(target: Path, *, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[None]:
+    """Keep other processes from writing what stands, or will stand, at a place. Its parents are made.
+
+    Args:
+        target: the place.
+        remedy: what to do where another process holds it.
+
+    Raises:
+        BundleBusyError: another process holds it.
+        OutputError: the place can't be written.
+    """
     with _explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         file = _beside(target, "lock").open("ab")
@@ -152,9 +162,7 @@ def _locked(target: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in {errno.EACCES, errno.EAGAIN}:
                     raise  # a file system without locks, not a second writer
-                raise BundleBusyError(
-                    f"another process is writing {target}", remedy="wait for it, or choose another folder with --out"
-                ) from None
+                raise BundleBusyError(f"another process is writing {target}", remedy=remedy) from None
         yield
 
 

@@ -12,31 +12,30 @@ from pathlib import Path
 import numpy as np
 
 from edgedepth.calibration.budget import Answers, Budget, Figures, Mixture, Outcome, search
+from edgedepth.calibration.scales import write_peaks
 from edgedepth.calibration.sets import CalibrationSet, open_calibration_set
 from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden
-from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.spec import Precision
 from edgedepth.core.store import bundle_folder
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
-from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.base import ExportOptions
+from edgedepth.exporters.trt_engines import add_engines, builder_here
 from edgedepth.models.loading import LoadedModel, load_model
 from edgedepth.models.registry import DEFAULT_MODEL, model_entry
 from edgedepth.programs.frames import as_rgb
 from edgedepth.quantizing.options import Int8Options, check_export_options
-from edgedepth.quantizing.preparing import TOOLS, Prepared, prepare
+from edgedepth.quantizing.preparing import Prepared, prepare, workspace_for
 from edgedepth.quantizing.report import frontier_lines, write_report
 from edgedepth.quantizing.speed import Speed, compare_speed
+from edgedepth.quantizing.targets import NEEDS, require_toolchain
+from edgedepth.trt.options import EngineOptions
 from edgedepth.verify.selftest import run_self_test
 
 __all__ = ["export_int8_bundle"]
-
-_ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
-_NEEDS = {"onnx": _ONNX, "openvino": (*_ONNX, "openvino", "nncf")}
 
 
 def export_int8_bundle(
@@ -58,9 +57,9 @@ def export_int8_bundle(
 
     Args:
         model: its name.
-        target: "onnx" or "openvino".
+        target: "onnx", "openvino", "tensorrt" or "coreml".
         int8: the calibration set, the budget, and how to quantise.
-        options: tile batch and opset; the precision isn't looked at.
+        options: tile batch, opset, and what is the target's own; the precision isn't looked at.
         weights: as export_bundle takes them.
         out: the bundle's folder; None: in the artefact store.
         progress: told of each step.
@@ -76,7 +75,9 @@ def export_int8_bundle(
         OptionError, UnsupportedError: options that can't be met, or too little memory.
         QuantizationError: activations that aren't finite, a budget that nothing meets, or a golden frame that isn't
             reproduced; with a budget, what there is instead is announced.
-        WeightsError, ExportFailedError, OutputError, BundleBusyError: as export_bundle.
+        DeviceError: a provider of TensorRT that was asked for by name can't build here.
+        BundleBusyError: another process is at the same export, or writes the same folder.
+        WeightsError, ExportFailedError, OutputError: as export_bundle.
     """
     options = replace(options or ExportOptions(), precision="fp32")
     entry = model_entry(model)
@@ -86,32 +87,40 @@ def export_int8_bundle(
             f"INT8 of {entry.name} is not built yet; there is INT8 of Depth Pro", remedy="use --fp16 or --fp32"
         )
     int8.check(target)
-    check_export_options(options)
-    for module in _NEEDS[target]:
-        require(module, extra="int8", purpose="to export in INT8")
+    check_export_options(options, target, activations=int8.activations)
+    require_toolchain(target)
+    builder = builder_here(options.engine or EngineOptions()) if target == "tensorrt" else None
     calibration = open_calibration_set(int8.calib)
     calibration.require_preprocessing(entry.family)
     folder = Path(out) if out is not None else bundle_folder(entry.name, target, "int8")
     check_bundle_target(folder)
     loaded = load_model(entry.name, weights=weights, announce=announce)
-    prepared = prepare(loaded, target, calibration, options=options, int8=int8, progress=progress, announce=announce)
-    work = _Work(
-        loaded=loaded,
-        target=target,
-        options=options,
-        int8=int8,
-        calibration=calibration,
-        prepared=prepared,
-        progress=progress,
-        announce=announce,
-    )
-    outcome = work.search()
-    if outcome.best is None:
-        for line in frontier_lines(outcome, int8.budget):
-            announce(line)
-        raise _infeasible(int8.budget, outcome)
-    bundle = work.write(outcome, outcome.best, folder)
-    prepared.workspace.remove()
+    workspace = workspace_for(loaded, target, calibration, options=options, int8=int8)
+    with workspace.held() as resumed:
+        if resumed:
+            announce(f"going on with what an earlier run left in {workspace.folder}")
+        prepared = prepare(
+            loaded, target, calibration, workspace=workspace, options=options, int8=int8, progress=progress
+        )
+        work = _Work(
+            loaded=loaded,
+            target=target,
+            options=options,
+            int8=int8,
+            calibration=calibration,
+            prepared=prepared,
+            progress=progress,
+            announce=announce,
+        )
+        outcome = work.search()
+        if outcome.best is None:
+            for line in frontier_lines(outcome, int8.budget):
+                announce(line)
+            raise _infeasible(int8, target, outcome)
+        bundle = work.write(outcome, outcome.best, folder)
+        workspace.remove()
+    if builder is not None and builder.provider is not None:
+        return add_engines(bundle, folder, builder, options.engine or EngineOptions(), progress=progress)
     return bundle
 
 
@@ -144,15 +153,14 @@ class _Work:
     def write(self, outcome: Outcome, best: Mixture, folder: Path) -> Bundle:
         """Prove the mixture on the golden frame, time it, and write the bundle."""
         self._prove(best)
-        speed = self._time(best)
+        mixer = self.prepared.mixer
+        speed = self._time(best) if mixer.stand_in is None else None
         with write_bundle(folder) as writer:
             artefacts = {}
             for name, artefact in self.prepared.fp32.manifest.artefacts.items():
-                path = self.prepared.mixer.artefact(name, best.kept)
-                stage_folder = writer.stage_folder(name)
-                for file in path.parent.iterdir():
-                    shutil.copyfile(file, stage_folder / file.name)
-                artefacts[name] = Artefact(stage=artefact.stage, path=f"{name}/{path.name}")
+                made, path = mixer.folder(name), mixer.artefact(name, best.kept)
+                shutil.copytree(made, writer.stage_folder(name), copy_function=shutil.copyfile, dirs_exist_ok=True)
+                artefacts[name] = Artefact(stage=artefact.stage, path=f"{name}/{path.relative_to(made).as_posix()}")
             golden = self.prepared.fp32.manifest.golden
             shutil.copyfile(self.prepared.fp32.file(golden.path), writer.folder / golden.path)
             write_report(
@@ -164,6 +172,7 @@ class _Work:
                 calibration=self.calibration,
                 speed=speed,
             )
+            write_peaks(writer.folder, {name: mixer.peaks(name, best.kept) for name in artefacts})
             tolerance = tolerance_for("int8")
             manifest = replace(
                 self.prepared.fp32.manifest,
@@ -172,11 +181,13 @@ class _Work:
                 artefacts=artefacts,
                 golden=Golden(path=golden.path, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason),
                 files=writer.file_entries(),
-                toolchain=self.prepared.fp32.manifest.toolchain | versions_of(TOOLS),
+                toolchain=self.prepared.fp32.manifest.toolchain | versions_of(NEEDS[self.target]),
                 created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 calibration=self.calibration.fingerprint,
-                parity=_finite(best, len(self.prepared.frames.held_back)),
-                speed=speed.to_manifest(),
+                parity=_finite(best, len(self.prepared.frames.held_back))
+                | ({"on_device": False} if mixer.stand_in else {}),
+                speed=speed.to_manifest() if speed else None,
+                build=(self.options.engine or EngineOptions()).build if self.target == "tensorrt" else None,
             )
             writer.finish(manifest)
         self._tell(best, speed)
@@ -195,7 +206,7 @@ class _Work:
         except SelfTestError as error:
             raise QuantizationError(
                 f"INT8 breaks this model's golden frame, and would not be served: {error.problem}",
-                remedy="--smooth 0.5, or --budget absrel=0.01, which keeps what is sensitive in high precision",
+                remedy=f"{self.int8.milder(self.target)}, or --budget absrel=0.01: what is sensitive stays precise",
             ) from error
 
     def _time(self, best: Mixture) -> Speed:
@@ -207,23 +218,13 @@ class _Work:
                     continue
                 self.progress(f"speed beside {precision}", 0, 1)
                 try:
-                    programs[precision] = stack.enter_context(self.prepared.mixer.other(self._other(precision)))
+                    programs[precision] = stack.enter_context(self.prepared.mixer.plain(precision))
                 except UnsupportedError as error:
                     self.announce(f"{precision} is not compared: {error.problem}")
             frame = as_rgb(self.prepared.frames.frame(self.prepared.frames.held_back[0]), "rgb")
             return compare_speed(programs, frame)
 
-    def _other(self, precision: Precision) -> Bundle:
-        """The same model at another precision."""
-        if self.target == "onnx" and precision == "fp32":
-            return self.prepared.fp32
-        exporter = exporter_for(self.target)
-        options = replace(self.options, precision=precision)
-        return self.prepared.workspace.bundle(
-            f"{self.target}-{precision}", lambda path: exporter.export(self.loaded, options, path)
-        )
-
-    def _tell(self, best: Mixture, speed: Speed) -> None:
+    def _tell(self, best: Mixture, speed: Speed | None) -> None:
         figures = best.figures
         self.announce(
             f"against fp32 on {len(self.prepared.frames.held_back)} frames that were held back: "
@@ -231,6 +232,12 @@ class _Work:
             f"FOV {figures.fov_deg:.2g}°; {100 * best.int8_share:.0f} % of the work in INT8, "
             f"{len(best.kept)} blocks kept"
         )
+        if speed is None:
+            self.announce(
+                f"these figures are by {self.prepared.mixer.stand_in}; whether INT8 is faster is not known before it "
+                "runs on a device: compare it with --fp16 there"
+            )
+            return
         times = ", ".join(f"{ratio:.2f} times as fast as {name}" for name, ratio in speed.ratios.items())
         self.announce(f"on {cpu_name()}: {times}")
         if slower := speed.slower_than:
@@ -249,7 +256,7 @@ def _finite(best: Mixture, frames: int) -> dict[str, float | bool]:
     }
 
 
-def _infeasible(budget: Budget | None, outcome: Outcome) -> QuantizationError:
+def _infeasible(int8: Int8Options, target: str, outcome: Outcome) -> QuantizationError:
     nearest = outcome.nearest
     figures = nearest.figures
     reachable = Budget(
@@ -259,7 +266,7 @@ def _infeasible(budget: Budget | None, outcome: Outcome) -> QuantizationError:
         fov_deg=figures.fov_deg,
     )
     return QuantizationError(
-        f"no INT8 bundle of this model meets {budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the work "
-        f"in INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
-        remedy=f"--budget {reachable.rounded()}, --smooth 0.5, or a precision without a budget: --fp16",
+        f"no INT8 bundle of this model meets {int8.budget}; the nearest, with {100 * nearest.int8_share:.0f} % of the "
+        f"work in INT8 and {len(nearest.kept)} blocks kept, has {reachable}",
+        remedy=f"--budget {reachable.rounded()}, {int8.milder(target)}, or another precision, without a budget",
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgedepth.calibration.blocks import Block, Layer
 from edgedepth.calibration.int8 import quantize_stage, restore_layers
@@ -18,7 +18,10 @@ from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.ort_session import OrtSession
 
-__all__ = ["Fp32Stage", "Maker", "OnnxMaker"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Fp32Stage", "Maker", "OnnxMaker", "peaks_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Fp32Stage:
         blocks: what of it may be INT8.
         opset: of the file.
         fp32_weights: names of the weights of convolutions that are computed in fp32 at every precision.
+        module: of torch, which the file was exported from.
     """
 
     spec: StageSpec
@@ -38,14 +42,31 @@ class Fp32Stage:
     blocks: tuple[Block, ...]
     opset: int
     fp32_weights: frozenset[str]
+    module: nn.Module
 
     def layers(self, kept: Collection[str] = ()) -> list[Layer]:
         """The layers of the blocks that are not in `kept`."""
         return [layer for block in self.blocks if block.name not in kept for layer in block.layers]
 
 
+def peaks_of(layers: Sequence[Layer], ranges: Mapping[str, Range]) -> dict[str, float]:
+    """The largest magnitude within the range of each node's input, by the node's name."""
+    return {
+        node: max(map(abs, ranges[tensor]))
+        for layer in layers
+        for node, tensor in zip(layer.nodes, layer.inputs, strict=True)
+    }
+
+
 class Maker(Protocol):
-    """Makes a stage's artefact for one target."""
+    """Makes a stage's artefact for one target.
+
+    Attributes:
+        stand_in: what computes here in place of the target's own runtime, in words; None: the target's own, which can
+            be timed.
+    """
+
+    stand_in: str | None
 
     def prepare(self, progress: Progress) -> None:
         """What is done once for all mixtures: calibration."""
@@ -53,6 +74,16 @@ class Maker(Protocol):
 
     def make(self, stage: str, kept: Collection[str], out: Path) -> Path:
         """Write a stage whose blocks are INT8 but for those in `kept`, into an empty folder; returns what is opened."""
+        ...
+
+    def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
+        """The magnitude that each quantised node's input shall reach at most, by the node's name: what was calibrated,
+        apart from what stands in the artefact. Nothing where activations aren't quantised.
+        """
+        ...
+
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """Write a stage at another precision into an empty folder, to time INT8 beside it; returns what is opened."""
         ...
 
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:
@@ -65,7 +96,7 @@ class Maker(Protocol):
 
 
 class OnnxMaker:
-    """INT8 by onnxruntime's quantizer. Each stage is quantised whole once; mixtures take layers back out of that.
+    """See Maker. By onnxruntime's quantizer: a stage is quantised whole once; mixtures take layers back out of that.
 
     Args:
         stages: by name.
@@ -74,7 +105,10 @@ class OnnxMaker:
         folder: for what is kept from run to run.
     """
 
+    stand_in: str | None = None
+
     def __init__(self, stages: Mapping[str, Fp32Stage], recording: Recording, *, method: Method, folder: Path) -> None:
+        self._ranges: dict[str, dict[str, Range]] = {}
         self._stages = stages
         self._recording = recording
         self._method = method
@@ -83,7 +117,7 @@ class OnnxMaker:
     def prepare(self, progress: Progress = silent) -> None:
         """See Maker."""
         for name, stage in self._stages.items():
-            ranges: dict[str, Range] = collect_ranges(
+            ranges = self._ranges[name] = collect_ranges(
                 stage.path,
                 [tensor for layer in stage.layers() for tensor in layer.inputs],
                 self._recording,
@@ -111,6 +145,21 @@ class OnnxMaker:
         restore_layers(self._whole(stage), fp32.path, path, restored)
         check_artefact(path, fp32.spec, fp32.opset)
         return path
+
+    def make_plain(self, stage: str, precision: Precision, out: Path) -> Path:
+        """See Maker. At fp32 it is what is there."""
+        from edgedepth.exporters.to_onnx_stage import export_stage  # imports torch
+
+        fp32 = self._stages[stage]
+        if precision == "fp32":
+            return fp32.path
+        path = out / f"{stage}.onnx"
+        export_stage(fp32.module, fp32.spec, path, precision=precision, opset=fp32.opset)
+        return path
+
+    def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
+        """See Maker."""
+        return peaks_of(self._stages[stage].layers(kept), self._ranges[stage])
 
     def open(self, stage: str, path: Path, precision: Precision = "int8") -> Session:  # noqa: ARG002  (the file tells)
         """See Maker."""

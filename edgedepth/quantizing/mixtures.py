@@ -13,9 +13,9 @@ import numpy.typing as npt
 from edgedepth.calibration.blocks import Block
 from edgedepth.calibration.budget import Figures
 from edgedepth.calibration.recording import Recording
-from edgedepth.core.bundle import Bundle
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.session import Session
+from edgedepth.core.spec import Precision
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.stages import StagePool
 from edgedepth.quantizing.figures import measure_figures
@@ -53,6 +53,7 @@ class Mixer:
         self._workspace = workspace
         self._calls = calls
         self._made: dict[str, tuple[frozenset[str], Path]] = {}
+        self.stand_in = maker.stand_in
 
     def artefact(self, stage: str, kept: Collection[str]) -> Path:
         """A stage's artefact; the one of the mixture before is replaced."""
@@ -62,6 +63,14 @@ class Mixer:
             path = self._maker.make(stage, inside, self._workspace.empty(f"mixture/{stage}"))
             self._made[stage] = (inside, path)
         return path
+
+    def folder(self, stage: str) -> Path:
+        """Where artefact() puts it: a folder that holds the artefact's files and nothing else."""
+        return self._workspace.folder / "mixture" / stage
+
+    def peaks(self, stage: str, kept: Collection[str]) -> dict[str, float]:
+        """As Maker.peaks, of a mixture."""
+        return self._maker.peaks(stage, self._inside(stage, kept))
 
     @contextmanager
     def program(self, kept: Collection[str], *, remember: bool = False) -> Iterator[CanonicalProgram]:
@@ -73,28 +82,35 @@ class Mixer:
         """
 
         def open_stage(stage: str) -> Session:
-            spec = self._stages[stage].spec
-            folder = self._memory(stage, kept) if remember else None
-            return MemoSession(spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder)
+            if not remember:
+                return self._maker.open(stage, self.artefact(stage, kept))
+            folder = self._memory(stage, kept)
+            return MemoSession(
+                self._stages[stage].spec, lambda: self._maker.open(stage, self.artefact(stage, kept)), folder
+            )
 
         with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
             yield program_over(self._manifest, pool)
 
     @contextmanager
-    def other(self, bundle: Bundle) -> Iterator[CanonicalProgram]:
-        """The program of another bundle of this model and target.
+    def plain(self, precision: Precision) -> Iterator[CanonicalProgram]:
+        """The program of the same stages at another precision.
 
         Raises:
-            UnsupportedError: this processor doesn't compute in its precision.
+            UnsupportedError: this processor doesn't compute in it.
         """
-        manifest = bundle.manifest
 
         def open_stage(stage: str) -> Session:
-            return self._maker.open(stage, bundle.file(manifest.artefacts[stage].path), manifest.precision)
+            if stage not in paths:
+                paths[stage] = self._maker.make_plain(
+                    stage, precision, self._workspace.empty(f"plain-{precision}/{stage}")
+                )
+            return self._maker.open(stage, paths[stage], precision)
 
-        with StagePool(open_stage, resident=resident_for(manifest)) as pool:
-            pool.session(next(iter(manifest.artefacts)))
-            yield program_over(manifest, pool)
+        paths: dict[str, Path] = {}
+        with StagePool(open_stage, resident=resident_for(self._manifest)) as pool:
+            pool.session(next(iter(self._stages)))
+            yield program_over(self._manifest, pool)
 
     def measure(
         self,

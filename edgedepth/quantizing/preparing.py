@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +19,28 @@ from edgedepth.calibration.sets import CalibrationSet
 from edgedepth.calibration.smooth import find_pairs, smooth
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.environment import cpu_name, versions_of
-from edgedepth.core.progress import Announce, Progress
+from edgedepth.core.progress import Progress
 from edgedepth.core.session import OpenStage
-from edgedepth.core.spec import ModelSpec
 from edgedepth.exporters.base import ExportOptions, exporter_for
+from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.exporters.to_openvino_stage import fp32_weights_of
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.stages import StagePool
-from edgedepth.quantizing.makers import Fp32Stage, Maker, OnnxMaker
+from edgedepth.quantizing.makers import Fp32Stage
 from edgedepth.quantizing.mixtures import Mixer
 from edgedepth.quantizing.options import HELD_BACK, Int8Options
 from edgedepth.quantizing.running import program_over, resident_for
+from edgedepth.quantizing.targets import maker_for
 from edgedepth.quantizing.workspace import Workspace
 from edgedepth.runtimes.base import SessionOptions, backend_named
 
-__all__ = ["TOOLS", "Frames", "Prepared", "prepare"]
+if TYPE_CHECKING:
+    from torch import nn
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+__all__ = ["Frames", "Prepared", "prepare", "workspace_for"]
+
+_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "coremltools")
 _CPU = SessionOptions(device="cpu")
 
 
@@ -58,15 +63,35 @@ class Prepared:
     workspace: Workspace
 
 
+def workspace_for(
+    loaded: LoadedModel, target: str, calibration: CalibrationSet, *, options: ExportOptions, int8: Int8Options
+) -> Workspace:
+    """The workspace of one INT8 export; every budget of it has the same."""
+    return Workspace(
+        {
+            "weights": loaded.spec.weights_sha256,
+            "model": loaded.spec.name,
+            "target": target,
+            "calibration": calibration.fingerprint,
+            "tile_batch": options.tile_batch,
+            "opset": options.opset,
+            "coreml": asdict(options.coreml),
+            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only, int8.activations],
+            "versions": versions_of((*_TOOLS, "edgedepth")),
+            "cpu": cpu_name(),
+        }
+    )
+
+
 def prepare(
     loaded: LoadedModel,
     target: str,
     calibration: CalibrationSet,
     *,
+    workspace: Workspace,
     options: ExportOptions,
     int8: Int8Options,
     progress: Progress,
-    announce: Announce,
 ) -> Prepared:
     """Export fp32, record, smooth, calibrate: each only as far as an earlier run hasn't.
 
@@ -75,24 +100,14 @@ def prepare(
         QuantizationError: activations that aren't finite.
         ExportFailedError, OutputError: as their names say.
     """
-    workspace = Workspace(
-        {
-            "weights": loaded.spec.weights_sha256,
-            "model": loaded.spec.name,
-            "target": target,
-            "calibration": calibration.fingerprint,
-            "tile_batch": options.tile_batch,
-            "opset": options.opset,
-            "int8": [int8.method, int8.smooth, int8.decoder, int8.weights_only],
-            "versions": versions_of((*TOOLS, "edgedepth")),
-            "cpu": cpu_name(),
-        }
-    )
-    if workspace.resumed:
-        announce(f"going on with what an earlier run left in {workspace.folder}")
-    exporter = exporter_for("onnx")
-    fp32 = workspace.bundle("fp32", lambda path: exporter.export(loaded, options, path, progress=progress))
+    plain = replace(options, engine=None, coreml=CoreMlOptions())  # what is another target's
+    from edgedepth.models.stages import stage_modules  # imports torch
+
+    fp32 = workspace.bundle("fp32", lambda path: exporter_for("onnx").export(loaded, plain, path, progress=progress))
     sources = {name: fp32.file(artefact.path) for name, artefact in fp32.manifest.artefacts.items()}
+    modules = stage_modules(loaded, folded=target == "openvino")
+    if target == "openvino":
+        sources["decoder"] = _folded(modules["decoder"], fp32, workspace, options)
     tiles = {"patch_encoder": options.tile_batch}
     check_memory({name: need_of(path, batch=tiles.get(name, 1)) for name, path in sources.items()}, available_memory())
     frames = Frames(*calibration.split(HELD_BACK))
@@ -100,8 +115,8 @@ def prepare(
     calibrating = recording.only(frames.calibrating)
     if int8.smooth is not None:
         sources = _smoothed(sources, calibrating, int8.smooth, workspace, progress=progress)
-    stages = _stages(loaded, fp32, sources, options, decoder=int8.decoder)
-    maker = _maker(target, loaded.spec, stages, calibrating, int8=int8, workspace=workspace)
+    stages = _stages(fp32, sources, modules, options, decoder=int8.decoder)
+    maker = maker_for(target, loaded, stages, calibrating, options=options, int8=int8, folder=workspace.folder)
     maker.prepare(progress)
     calls = {name: len(recording.only([0]).calls(name)) for name in stages}
     mixer = Mixer(fp32.manifest, stages, maker, workspace, calls)
@@ -164,12 +179,23 @@ def _smoothed(
     return found
 
 
-def _stages(
-    loaded: LoadedModel, fp32: Bundle, sources: Mapping[str, Path], options: ExportOptions, *, decoder: bool
-) -> dict[str, Fp32Stage]:
-    from edgedepth.models.stages import stage_modules
+def _folded(module: nn.Module, fp32: Bundle, workspace: Workspace, options: ExportOptions) -> Path:
+    """The decoder as OpenVINO's bundles have it: its layers folded."""
+    from edgedepth.exporters.to_onnx_stage import export_stage
 
-    modules = stage_modules(loaded)
+    path = workspace.empty("folded") / "decoder.onnx"
+    export_stage(module, fp32.manifest.artefacts["decoder"].stage, path, precision="fp32", opset=options.opset)
+    return path
+
+
+def _stages(
+    fp32: Bundle,
+    sources: Mapping[str, Path],
+    modules: Mapping[str, nn.Module],
+    options: ExportOptions,
+    *,
+    decoder: bool,
+) -> dict[str, Fp32Stage]:
     stages = {}
     for name, path in sources.items():
         fp32_weights = fp32_weights_of(modules[name])
@@ -180,28 +206,6 @@ def _stages(
             blocks=blocks_of(layers),
             opset=options.opset,
             fp32_weights=fp32_weights,
+            module=modules[name],
         )
     return stages
-
-
-def _maker(
-    target: str,
-    spec: ModelSpec,
-    stages: dict[str, Fp32Stage],
-    recording: Recording,
-    *,
-    int8: Int8Options,
-    workspace: Workspace,
-) -> Maker:
-    if target == "openvino":
-        from edgedepth.exporters.to_openvino import about
-        from edgedepth.quantizing.openvino_maker import OpenVinoMaker
-
-        return OpenVinoMaker(
-            stages,
-            recording,
-            weights_only=int8.weights_only,
-            folder=workspace.folder,
-            about=about(spec, "int8"),
-        )
-    return OnnxMaker(stages, recording, method=int8.method, folder=workspace.folder)

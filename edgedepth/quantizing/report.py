@@ -26,22 +26,22 @@ def write_report(
     target: str,
     int8: Int8Options,
     calibration: CalibrationSet,
-    speed: Speed,
+    speed: Speed | None,
 ) -> None:
     """Write the report and the plot into a new folder."""
     folder.mkdir()
     report = {
         "calibration": {"fingerprint": calibration.fingerprint, "frames": len(calibration), "held_back": HELD_BACK},
         "target": target,
-        "method": "nncf" if target == "openvino" else int8.method,
+        "method": {"openvino": "nncf", "coreml": "coremltools"}.get(target, int8.method),
         "smooth": int8.smooth,
         "decoder": int8.decoder,
-        "weights_only": int8.weights_only,
+        "weights_only": int8.weights_only or (target == "coreml" and not int8.activations),
         "budget": asdict(int8.budget) if int8.budget else None,
         "chosen": _plain(best),
         "ranking": [{"block": block, "budget_used": _number(used)} for block, used in outcome.ranking],
         "frontier": [_plain(mixture) for mixture in outcome.frontier],
-        "speed": {"machine": describe_machine()} | speed.to_manifest(),
+        "speed": {"machine": describe_machine()} | speed.to_manifest() if speed else None,
     }
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8", newline="\n")

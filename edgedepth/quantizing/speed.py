@@ -6,15 +6,30 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 from edgedepth.core.session import Array
-from edgedepth.verify.parity import Predictor
 
-__all__ = ["Speed", "compare_speed"]
+__all__ = ["Speed", "Timed", "compare_speed"]
 
-ROUNDS = 5
-SLOW_ROUNDS = 2  # where a round takes a minute and more
-_SLOW_S = 10.0
+_ROUNDS = ((10.0, 5), (60.0, 2), (float("inf"), 1))  # seconds that a round takes at most, and how many are enough
+
+
+class Timed(Protocol):
+    """What is known of a prediction's time."""
+
+    @property
+    def timings_ms(self) -> Mapping[str, float]:
+        """By step; "load" is the opening of stages."""
+        ...
+
+
+class Predictor(Protocol):
+    """A program that tells how long the opening of its stages took."""
+
+    def predict(self, rgb: Array, /) -> Timed:
+        """Predict for an (H, W, 3) float32 RGB frame in 0..1."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +58,12 @@ class Speed:
 def compare_speed(predictors: Mapping[str, Predictor], rgb: Array, *, rounds: int | None = None) -> Speed:
     """Time predictors on a frame, one after the other in each round: a busy neighbour then hits all of them.
 
+    The opening of stages isn't counted: large ones are opened in turn here, and stay open where memory allows it.
+
     Args:
         predictors: by precision; "int8" is one of them.
         rgb: (H, W, 3) float32 in 0..1.
-        rounds: how many, after one that warms up; None: five, or two if they take long.
+        rounds: how many, after one that warms up; None: five, two or one, by how long they take.
     """
     times: dict[str, list[float]] = {name: [] for name in predictors}
 
@@ -54,12 +71,13 @@ def compare_speed(predictors: Mapping[str, Predictor], rgb: Array, *, rounds: in
         begin = time.perf_counter()
         for name, predictor in predictors.items():
             start = time.perf_counter()
-            predictor.predict(rgb)
-            times[name].append(1e3 * (time.perf_counter() - start))
+            loading = predictor.predict(rgb).timings_ms.get("load", 0.0)
+            times[name].append(1e3 * (time.perf_counter() - start) - loading)
         return time.perf_counter() - begin
 
     warming_up = one_round()
     times = {name: [] for name in predictors}
-    for _ in range(rounds or (SLOW_ROUNDS if warming_up > _SLOW_S else ROUNDS)):
+    enough = next(count for seconds, count in _ROUNDS if warming_up <= seconds)
+    for _ in range(rounds or enough):
         one_round()
     return Speed(ms={name: median(taken) for name, taken in times.items()})

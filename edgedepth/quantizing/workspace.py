@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleError
+from edgedepth.core.folders import locked
 from edgedepth.core.store import cache_folder
 
 __all__ = ["Workspace"]
@@ -28,8 +30,18 @@ class Workspace:
     def __init__(self, key: Mapping[str, Any]) -> None:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.folder = cache_folder() / "int8" / digest[:24]
-        self.resumed = self.folder.is_dir()
-        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Keep the folder to this process, which makes it. Yields whether an earlier run left something in it.
+
+        Raises:
+            BundleBusyError: another process is at the same work.
+        """
+        with locked(self.folder, remedy="wait for it: the same INT8 export is under way, and goes on from what it did"):
+            resumed = self.folder.is_dir()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield resumed
 
     def bundle(self, name: str, export: Callable[[Path], Bundle]) -> Bundle:
         """A bundle that is needed on the way: the one that is there if it is whole, else exported."""

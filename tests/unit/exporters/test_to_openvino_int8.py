@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import numpy as np
 import pytest
 
 from edgedepth.calibration.blocks import find_layers
+from edgedepth.calibration.ranges import collect_ranges
+from edgedepth.calibration.recording import Recording
+from edgedepth.calibration.scales import openvino_peaks
 from edgedepth.core.bundle import open_bundle
 from edgedepth.core.errors import ExportFailedError
 from edgedepth.core.spec import StageSpec
 from edgedepth.exporters.to_openvino_int8 import int8_ir
+from edgedepth.quantizing.makers import peaks_of
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.runtimes.openvino_session import OpenVinoSession
 from edgedepth.runtimes.ort_session import OrtSession
@@ -90,3 +95,26 @@ def test_weights_alone(source: Path, spec: StageSpec, calls: list[Path], tmp_pat
 def test_a_node_that_is_not_there(source: Path, spec: StageSpec, calls: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ExportFailedError, match="no operator nowhere"):
         make(source, tmp_path / "int8.xml", spec, calls, ["nowhere"])
+
+
+def test_its_scales_are_known_by_the_onnx_nodes_and_are_what_calibration_finds(
+    source: Path, spec: StageSpec, calls: list[Path], tmp_path: Path
+) -> None:
+    layers = find_layers(source, STAGE)
+    path = make(source, tmp_path / "int8.xml", spec, calls, [node for layer in layers for node in layer.nodes])
+    for number, call in enumerate(calls):
+        (frame := tmp_path / "recording" / f"frame-{number:05d}").mkdir(parents=True)
+        shutil.copyfile(call, frame / f"{STAGE}-0000.npz")
+    shutil.copytree(source.parent, tmp_path / "source")  # calibration writes beside the file
+    ranges = collect_ranges(
+        tmp_path / "source" / source.name,
+        [tensor for layer in layers for tensor in layer.inputs],
+        Recording(tmp_path / "recording", range(len(calls))),
+        STAGE,
+        method="mean",
+        state=tmp_path / "ranges.npz",
+    )
+    found, expected = openvino_peaks(path), peaks_of(layers, ranges)
+    assert found.keys() == expected.keys()
+    # NNCF looks while OpenVINO computes, and makes the range 128 steps of 127.
+    assert [found[node] / expected[node] for node in expected] == pytest.approx([128 / 127] * len(expected), rel=0.01)
