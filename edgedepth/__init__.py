@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgedepth.calibrating import calibrate
+    from edgedepth.camera_files import read_intrinsics
+    from edgedepth.cameras.intrinsics import Intrinsics
     from edgedepth.core.bundle import Bundle, open_bundle
     from edgedepth.core.errors import EdgeDepthError
     from edgedepth.diagnosis import diagnose
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from edgedepth.exporting import export_bundle
     from edgedepth.facade import EdgeDepth
     from edgedepth.models.listing import list_models
+    from edgedepth.pool import EdgeDepthPool
+    from edgedepth.programs.reuse import ReusePolicy
     from edgedepth.result import DepthResult
+    from edgedepth.streams.frames import TimedFrame
     from edgedepth.verifying import verify_bundle
 
 __all__ = [
@@ -27,6 +32,10 @@ __all__ = [
     "DepthResult",
     "EdgeDepth",
     "EdgeDepthError",
+    "EdgeDepthPool",
+    "Intrinsics",
+    "ReusePolicy",
+    "TimedFrame",
     "__version__",
     "calibrate",
     "diagnose",
@@ -34,6 +43,7 @@ __all__ = [
     "export_bundle",
     "list_models",
     "open_bundle",
+    "read_intrinsics",
     "verify_bundle",
 ]
 
@@ -44,12 +54,17 @@ _HOMES = {
     "DepthResult": "result",
     "EdgeDepth": "facade",
     "EdgeDepthError": "core.errors",
+    "EdgeDepthPool": "pool",
+    "Intrinsics": "cameras.intrinsics",
+    "ReusePolicy": "programs.reuse",
+    "TimedFrame": "streams.frames",
     "calibrate": "calibrating",
     "diagnose": "diagnosis",
     "evaluate": "evaluating",
     "export_bundle": "exporting",
     "list_models": "models.listing",
     "open_bundle": "core.bundle",
+    "read_intrinsics": "camera_files",
     "verify_bundle": "verifying",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgedepth.core.arrays import HOST, Arrays
 from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.session import Array, Session
 from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
+from edgedepth.core.worker import Worker
 from edgedepth.programs.reuse import ReusePolicy, plan_tiles
 from edgedepth.programs.stages import run_stage
 from edgedepth.programs.stopwatch import Stopwatch
@@ -161,7 +162,7 @@ class TileEncoder:
             with watch("tiling"):
                 self._fuse(arrays, outputs, batch)
 
-        with ThreadPoolExecutor(1, "edgedepth-tiles") as worker:
+        with Worker("edgedepth-tiles") as worker:
             # A device has a queue of its own, which both copies and runs belong to.
             submit = worker.submit if arrays is HOST else _at_once
             for number, start in enumerate(range(0, len(tiles), self._tile_batch)):
