@@ -123,11 +123,7 @@ class DepthResult:
         """
         if self.camera is not None:
             return self.camera
-        if math.isnan(self.focal_px):
-            raise OptionError(
-                f"{self.model} predicts no focal length, and none was given: points in space need one",
-                remedy="infer(frame, focal_px=...)",
-            )
+        self._check_focal()
         height, width = self.depth.shape
         return Intrinsics(
             fx=self.focal_px,
@@ -150,7 +146,12 @@ class DepthResult:
             OptionError: nothing tells the focal length, or the depth is relative.
         """
         self._check_metric("points in space")
-        return back_project(self.depth, self.intrinsics())
+        camera = self.camera
+        if camera is not None:
+            return back_project(self.depth, (camera.fx, camera.fy), (camera.cx, camera.cy))
+        self._check_focal()
+        height, width = self.depth.shape
+        return back_project(self.depth, (self.focal_px, self.focal_px), ((width - 1) / 2, (height - 1) / 2))
 
     def point_cloud(
         self, rgb: npt.NDArray[np.uint8] | None = None, *, near_m: float = 0.0, far_m: float = math.inf
@@ -233,6 +234,13 @@ class DepthResult:
             "encoded": to_plain(self.encoded),
             "stamp": to_plain(self.stamp),
         }
+
+    def _check_focal(self) -> None:
+        if math.isnan(self.focal_px):
+            raise OptionError(
+                f"{self.model} predicts no focal length, and none was given: points in space need one",
+                remedy="infer(frame, focal_px=...)",
+            )
 
     def _check_metric(self, what: str) -> None:
         if self.kind != "metric":

@@ -72,12 +72,12 @@ class PointCloud:
         )
 
 
-def back_project(depth: Array, camera: Intrinsics) -> Array:
-    """(H, W, 3) float32 points in m of a depth map of that camera, without regard to its distortion."""
+def back_project(depth: Array, focal_px: tuple[float, float], center: tuple[float, float]) -> Array:
+    """(H, W, 3) float32 points in m of a depth map, by the pinhole camera's fx, fy and cx, cy."""
     height, width = depth.shape
     points = np.empty((height, width, 3), np.float32)
-    x = ((np.arange(width) - camera.cx) / camera.fx).astype(np.float32)
-    y = ((np.arange(height) - camera.cy) / camera.fy).astype(np.float32)
+    x = ((np.arange(width) - center[0]) / focal_px[0]).astype(np.float32)
+    y = ((np.arange(height) - center[1]) / focal_px[1]).astype(np.float32)
     np.multiply(x, depth, out=points[..., 0])
     np.multiply(y[:, None], depth, out=points[..., 1])
     points[..., 2] = depth
@@ -96,7 +96,7 @@ def make_points(
 
     Args:
         depth: (H, W) float32 in m.
-        camera: of this frame.
+        camera: of this frame; its distortion is not looked at.
         rgb: (H, W, 3) uint8, the colours.
         near_m: nearer points are holes.
         far_m: farther points are holes.
@@ -116,7 +116,7 @@ def make_points(
     holes[depth > far_m] = Hole.TOO_FAR
     holes[depth < near_m] = Hole.TOO_NEAR
     holes[~(np.isfinite(depth) & (depth > 0))] = Hole.NO_DEPTH
-    points = back_project(depth, camera)
+    points = back_project(depth, (camera.fx, camera.fy), (camera.cx, camera.cy))
     points[holes != Hole.NONE] = np.nan
     return PointCloud(points=points, colors=rgb, holes=holes)
 

@@ -118,4 +118,5 @@ def open_runner(args: argparse.Namespace) -> EdgeDepth:
         tile_batch=args.tile_batch,
         resident=args.resident,
         build_if_missing=args.build_if_missing,
+        timeout_s=getattr(args, "timeout", None),
     )

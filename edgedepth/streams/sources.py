@@ -18,7 +18,7 @@ from edgedepth.streams.capture import CameraSource, VideoSource
 from edgedepth.streams.frames import SourceFacts, TimedFrame
 from edgedepth.video import VIDEO_SUFFIXES
 
-__all__ = ["FrameSource", "is_stream", "open_frames"]
+__all__ = ["FolderSource", "FrameSource", "IterableSource", "is_live", "is_stream", "open_frames"]
 
 _KINDS = "a video file, a folder of pictures, a camera's index, a URL, a GStreamer pipeline, or an iterable of frames"
 
@@ -61,7 +61,7 @@ def open_frames(source: object, *, color: Color, reconnect_s: float, skip: int) 
     """
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
-        if _is_live(text):
+        if is_live(text):
             source = int(text) if text.isdigit() else text
         else:
             return _open_path(Path(text), color, skip)
@@ -79,7 +79,7 @@ def open_frames(source: object, *, color: Color, reconnect_s: float, skip: int) 
 
 def is_stream(text: str) -> bool:
     """Whether a command's argument means a video, a camera or a URL, and not pictures."""
-    return _is_live(text) or Path(text).suffix.lower() in VIDEO_SUFFIXES
+    return is_live(text) or Path(text).suffix.lower() in VIDEO_SUFFIXES
 
 
 class IterableSource:
@@ -145,6 +145,6 @@ def _open_path(path: Path, color: Color, skip: int) -> FrameSource:
     return VideoSource(path, color=color, skip=skip)
 
 
-def _is_live(text: str) -> bool:
-    """An index, a URL, or a pipeline: none of them is the name of a file."""
+def is_live(text: str) -> bool:
+    """Whether a text means a camera's index, a URL or a pipeline: none of them is the name of a file."""
     return text.isdigit() or "://" in text or " ! " in text
