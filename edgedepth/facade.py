@@ -43,7 +43,8 @@ class EdgeDepth:
 
     Args:
         model: a bundle's folder, or a model's name. None: the newest fitting bundle of the artefact store
-            (EDGEDEPTH_HOME), whatever its model; the log says which.
+            (EDGEDEPTH_HOME), whatever its model; the log says which. Or a Source: stages that somebody else opens,
+            for which backend, device, precision, weights and threads have no effect.
         backend: "onnx", "openvino", "coreml" (on a Mac), or "torch" for the eager reference itself (slow, needs the
             `export` extra). "auto": what the bundle was exported for.
         device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu"; on coreml "auto",
@@ -71,7 +72,7 @@ class EdgeDepth:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | Source | None = None,
         *,
         backend: str = "auto",
         device: str = "auto",
@@ -94,7 +95,11 @@ class EdgeDepth:
             )
         self.color: Color = color
         options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
-        source = open_source(model, backend=backend, precision=precision, weights=weights, options=options)
+        source = (
+            model
+            if isinstance(model, Source)
+            else open_source(model, backend=backend, precision=precision, weights=weights, options=options)
+        )
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
         self.backend = source.backend
