@@ -114,7 +114,7 @@ def _from_json(data: Any, path: Path) -> Intrinsics:
 def _from_opencv(path: Path) -> Intrinsics:
     try:
         storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
-    except cv2.error as error:
+    except (cv2.error, SystemError) as error:  # OpenCV 5.0 raises the one within the other
         raise ValueError("OpenCV can't read it") from error
     try:
         matrix = storage.getNode("camera_matrix").mat()

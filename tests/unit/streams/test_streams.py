@@ -21,11 +21,13 @@ from edgedepth.core.errors import (
     UnsupportedError,
     UnusableOutputError,
 )
+from edgedepth.fake_model import fake_depth
 from edgedepth.programs.faulty_session import Fault
 from edgedepth.stream_steps import FovMedian
 from edgedepth.streams.capture import CameraSource
 
-from .fakes import FRAMES, fake_depth
+RNG = np.random.default_rng(11)
+FRAMES = [RNG.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(6)]
 
 
 def write_video(path: Path, count: int = 6, size: tuple[int, int] = (64, 48)) -> Path:
