@@ -162,7 +162,8 @@ Where fewer frames ran than were asked for, the time was up: that row is no proo
 
 ## Faults on purpose
 
-`FaultyStages` (edgedepth/programs/faulty_session.py) plants them in fake sessions; streams can't tell them from real ones.
+`FaultyStages` (edgedepth/programs/faulty_session.py) plants them in fake
+sessions; streams can't tell them from real ones.
 
 | fault | what came of it |
 |---|---|

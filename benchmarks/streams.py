@@ -1,6 +1,6 @@
 """What patch reuse saves and costs on synthetic videos, and what a stream's throughput is of pure inference.
 
-    python benchmarks/streams.py BUNDLE [--frames 16] [--size 320x240] [--reuse 0 0.01] [--only "static camera, small mover"]
+    python benchmarks/streams.py BUNDLE [--frames 16] [--size 320x240] [--reuse 0 0.01] [--throughput 30]
 
 Per video and threshold: tiles encoded, latency against fresh runs (medians over the frames after the first), AbsRel
 against fresh runs and against the ground truth, and flicker: the median over static pixels of depth's temporal standard
