@@ -68,6 +68,7 @@ def measure(model: EdgeDepth, name: str, frames: list[VideoFrame], thresholds: l
                 for results in (fresh, [kept[number] for number in compared])
             ],
         }
+        facts["stages_ms"] = [stage_ms(results) for results in (fresh, kept[1:])]
         if frames[0].static.any() and len(fresh) > 1:
             facts["flicker"] = [flicker(results, frames[0].static) for results in (fresh, kept)]
         print(json.dumps(facts), flush=True)
@@ -81,6 +82,12 @@ def run(model: EdgeDepth, frames: list[VideoFrame], reuse: float | None) -> tupl
         results.append(model.infer(frame.image, focal_px=frame.focal_px, reuse=reuse))
         seconds.append(time.perf_counter() - start)
     return results, seconds
+
+
+def stage_ms(results: list[DepthResult]) -> dict[str, int]:
+    """Medians by step."""
+    steps = dict.fromkeys(step for result in results for step in result.timings_ms)
+    return {step: round(statistics.median(result.timings_ms.get(step, 0) for result in results)) for step in steps}
 
 
 def abs_rel(depth: np.ndarray, want: np.ndarray) -> float:
@@ -106,19 +113,29 @@ def flicker(results: list[DepthResult], static: np.ndarray) -> float:
 def throughput(model: EdgeDepth, count: int, width: int, height: int) -> None:
     """Frames a second as a stream, and as infer() in a loop, interleaved."""
     frames = [frame.image for frame in VIDEOS["the same with sensor noise"](count, width, height)]
-    ratios = []
+    ratios, cpu_ratios = [], []
     for _ in range(3):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         for frame in frames:
             model.infer(frame, focal_px=300.0)
-        pure_s = time.perf_counter() - start
-        start = time.perf_counter()
+        pure_s, pure_cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
+        start, start_cpu = time.perf_counter(), time.process_time()
         with model.stream(frames, focal_px=300.0) as results:
             for _result in results:
                 pass
         stream_s = time.perf_counter() - start
         ratios.append(pure_s / stream_s)
-    print(json.dumps({"stream_by_pure": statistics.median(ratios), "all": ratios, "stream_fps": count / stream_s}))
+        cpu_ratios.append(pure_cpu_s / (time.process_time() - start_cpu))  # which a busy machine hardly changes
+    print(
+        json.dumps(
+            {
+                "stream_by_pure": statistics.median(ratios),
+                "all": ratios,
+                "cpu_time": cpu_ratios,
+                "stream_fps": count / stream_s,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class VideoFrame:
 def mover(count: int, width: int, height: int) -> Iterator[VideoFrame]:
     """A camera that stands still, and a small thing at 1.5 m that moves across a part of the picture."""
     scene = render_scene(_SEED, width=width, height=height)
-    side = height // 12
+    side = max(8, height // 24)
     texture = np.random.default_rng(1).integers(0, 255, (side, side, 3), np.uint8)
     top = height // 2
     lefts = [width // 8 + (2 * number) % (width // 8) for number in range(count)]
