@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedepth import read_intrinsics
@@ -49,6 +49,7 @@ def project(camera: Intrinsics, points: np.ndarray) -> np.ndarray:
     return pixels.reshape(-1, 2)
 
 
+@settings(deadline=None)
 @given(st.integers(16, 2000), st.integers(16, 2000), st.integers(0, 300), st.integers(0, 200))
 def test_a_point_stays_where_it_is_in_a_resized_or_cropped_picture(width, height, left, top):
     points = np.array([[0.1, -0.2, 1.0], [-1.0, 0.7, 3.0]])

@@ -61,7 +61,9 @@ boxes = st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(1, 200),
     st.sampled_from([(1, False), (5, True), (5, False), (7, True), (35, True)]),
     st.lists(st.booleans(), min_size=4, max_size=4),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_exact_reuse_has_the_bits_of_fresh_runs(staged, movers, batch, known):
     """Any boxes that change on a frame, focal lengths that come and go, any micro-batch."""
     tile_batch, fixed = batch
