@@ -13,11 +13,9 @@ import numpy as np
 
 from edgedepth.calibration.frame_source import SourceFrame, Unreadable
 from edgedepth.core.errors import CalibrationError, DeviceError, OptionError
+from edgedepth.video import VIDEO_SUFFIXES, quiet_opencv
 
 __all__ = ["VIDEO_SUFFIXES", "CameraFrames", "VideoFrames", "open_camera", "open_video"]
-
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
-"""What is taken for a video, in lower case."""
 
 _WARM_UP_S = 1.0
 """A camera's first frames are dark or green while it finds its exposure."""
@@ -118,7 +116,7 @@ class CameraFrames:
         """
         if not numbers:
             return
-        with _quiet_opencv():
+        with quiet_opencv():
             camera = self.open_capture(self.index)
         try:
             if not camera.isOpened():
@@ -191,7 +189,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         raise CalibrationError(
             f"there is no video {path}", remedy=f"check the path; the working folder is {Path.cwd()}"
         )
-    with _quiet_opencv():
+    with quiet_opencv():
         video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():
@@ -199,18 +197,6 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         yield video
     finally:
         video.release()
-
-
-@contextlib.contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep what OpenCV's backends write to stderr, a dozen lines for a missing camera, from our one line."""
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        log.setLogLevel(level)
 
 
 def _frame_name(number: int) -> str:

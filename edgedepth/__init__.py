@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgedepth.calibrating import calibrate
+    from edgedepth.camera_files import read_intrinsics
+    from edgedepth.cameras.intrinsics import Intrinsics
     from edgedepth.core.bundle import Bundle, open_bundle
     from edgedepth.core.errors import EdgeDepthError
     from edgedepth.debugging import debug_bundle
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from edgedepth.exporting import export_bundle
     from edgedepth.facade import EdgeDepth
     from edgedepth.models.listing import list_models
+    from edgedepth.pool import EdgeDepthPool
+    from edgedepth.programs.reuse import ReusePolicy
     from edgedepth.result import DepthResult
+    from edgedepth.streams.frames import TimedFrame
     from edgedepth.verifying import verify_bundle
 
 __all__ = [
@@ -28,6 +33,10 @@ __all__ = [
     "DepthResult",
     "EdgeDepth",
     "EdgeDepthError",
+    "EdgeDepthPool",
+    "Intrinsics",
+    "ReusePolicy",
+    "TimedFrame",
     "__version__",
     "calibrate",
     "debug_bundle",
@@ -36,6 +45,7 @@ __all__ = [
     "export_bundle",
     "list_models",
     "open_bundle",
+    "read_intrinsics",
     "verify_bundle",
 ]
 
@@ -46,6 +56,10 @@ _HOMES = {
     "DepthResult": "result",
     "EdgeDepth": "facade",
     "EdgeDepthError": "core.errors",
+    "EdgeDepthPool": "pool",
+    "Intrinsics": "cameras.intrinsics",
+    "ReusePolicy": "programs.reuse",
+    "TimedFrame": "streams.frames",
     "calibrate": "calibrating",
     "debug_bundle": "debugging",
     "diagnose": "diagnosis",
@@ -53,6 +67,7 @@ _HOMES = {
     "export_bundle": "exporting",
     "list_models": "models.listing",
     "open_bundle": "core.bundle",
+    "read_intrinsics": "camera_files",
     "verify_bundle": "verifying",
 }
 

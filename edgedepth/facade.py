@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from edgedepth.core.arrays import arrays_of
+from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.core.bundle import Bundle
-from edgedepth.core.errors import OptionError
+from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.spec import DEFAULT_TILE_BATCH, ModelSpec, Precision
-from edgedepth.programs.frames import Color, as_rgb, check_color
-from edgedepth.programs.guidance import Guidance, Kind, guidance_of
+from edgedepth.frame_steps import Ask, FrameSteps
+from edgedepth.programs.frames import Color, check_color
+from edgedepth.programs.guidance import Kind, guidance_of
 from edgedepth.programs.opening import open_program, proof_of
+from edgedepth.programs.reuse import ReusePolicy, reuse_policy
 from edgedepth.programs.rsa import RsaProgram
 from edgedepth.programs.stages import Resident, StagePool
 from edgedepth.proof import is_proven, prove, tell_parity
 from edgedepth.result import DepthResult
+from edgedepth.runner import Program, Runner, check_timeout
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.sources import Source, open_source
+from edgedepth.stream_steps import StreamSteps
+from edgedepth.streams.options import Drop, StreamOptions
+from edgedepth.streams.sources import open_frames
+from edgedepth.streams.stream import DepthStream
 from edgedepth.tuning import tuned_tile_batch
 
 __all__ = ["EdgeDepth", "SelfTest"]
@@ -39,7 +47,8 @@ class EdgeDepth:
 
     Args:
         model: a bundle's folder, or a model's name. None: the newest fitting bundle of the artefact store
-            (EDGEDEPTH_HOME), whatever its model; the log says which.
+            (EDGEDEPTH_HOME), whatever its model; the log says which. Or a Source: stages that somebody else opens,
+            for which backend, device, precision, weights and threads have no effect.
         backend: "onnx", "openvino", "coreml" (on a Mac), or "torch" for the eager reference itself (slow, needs the
             `export` extra). "auto": what the bundle was exported for.
         device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu"; on coreml "auto",
@@ -59,17 +68,19 @@ class EdgeDepth:
             that EDGEDEPTH_TRUSTED_KEY names, else signatures aren't looked at.
         url: with backend="triton", the gRPC port of a server (Triton, OpenVINO Model Server) that holds the bundle's
             stages: "host:8001".
+        timeout_s: the longest that the network may take for a frame; a backend that hangs then becomes an error.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
         EdgeDepthError: one of its subclasses, each with what was wrong and what cures it (edgedepth.core.errors).
 
-    Not thread-safe: buffers are kept between frames. Use one EdgeDepth a thread.
+    Threads may share one: the network runs for one frame at a time, and callers wait for each other. EdgeDepthPool
+    runs several at once. Processes open their own: it is neither pickled nor used after a fork.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | Source | None = None,
         *,
         backend: str = "auto",
         device: str = "auto",
@@ -83,30 +94,36 @@ class EdgeDepth:
         dla_core: int | None = None,
         trusted_key: str | os.PathLike[str] | None = None,
         url: str | None = None,
+        timeout_s: float | None = None,
         self_test: SelfTest = "first-use",
     ) -> None:
         check_color(color)
+        check_timeout(timeout_s)
         if self_test not in get_args(SelfTest):
             raise OptionError(
                 f"self_test is {self_test!r}; allowed are {', '.join(get_args(SelfTest))}", remedy="or leave it out"
             )
         self.color: Color = color
         options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
-        source = open_source(
-            model,
-            backend=backend,
-            precision=precision,
-            weights=weights,
-            options=options,
-            trusted_key=None if trusted_key is None else os.fspath(trusted_key),
-            url=url,
+        source = (
+            model
+            if isinstance(model, Source)
+            else open_source(
+                model,
+                backend=backend,
+                precision=precision,
+                weights=weights,
+                options=options,
+                trusted_key=None if trusted_key is None else os.fspath(trusted_key),
+                url=url,
+            )
         )
         _check_fit(source, tile_batch, resident)
         self.spec: ModelSpec = source.spec
         self.backend = source.backend
         self._runtime = source.runtime
         self.bundle: Bundle | None = source.bundle
-        self._pool = StagePool(source.open_stage, resident=resident)
+        self._runner = Runner(lambda: StagePool(source.open_stage, resident=resident), timeout_s=timeout_s)
         try:
             # Opened now, so that a missing device or a broken artefact shows here and not in the control loop.
             self.device = self._pool.session(source.first_stage).device
@@ -118,11 +135,12 @@ class EdgeDepth:
             if tile_batch == "auto":
                 tile_batch = self._tuned_tile_batch(threads)
             batch = tile_batch if tile_batch is not None else source.tile_batch or DEFAULT_TILE_BATCH
-            self._program = open_program(self.spec, self._pool, layout=source.layout, tile_batch=batch)
+            self._runner.start(lambda pool: open_program(self.spec, pool, layout=source.layout, tile_batch=batch))
             self._prove(self_test, batch, options)
         except BaseException:
             self._pool.close()
             raise
+        self._steps = FrameSteps(self._runner, self.spec, backend=self.backend, device=self.device, color=color)
 
     def infer(
         self,
@@ -133,6 +151,9 @@ class EdgeDepth:
         detections: Sequence[tuple[str, int]] | None = None,
         scale_shift: tuple[float, float] | None = None,
         kind: Kind | None = None,
+        camera: Intrinsics | None = None,
+        undistort: bool = False,
+        reuse: float | ReusePolicy | None = None,
     ) -> DepthResult:
         """Metric depth of one frame.
 
@@ -147,6 +168,12 @@ class EdgeDepth:
             detections: for RSA models instead of a caption: (class, count) pairs, [("chair", 2), ("desk", 1)].
             scale_shift: for models of relative depth: depth = 1 / (scale * relative + shift), pinned.
             kind: "relative_inverse" asks an RSA model for its relative depth, without a scale.
+            camera: in place of focal_px, the whole camera; points in space then use it. Of another size, it is
+                scaled to the frame.
+            undistort: take the camera's distortion out of the frame first; depth and camera are then of the
+                undistorted frame.
+            reuse: keep the features of tiles that haven't changed since an earlier frame by more than this, of the
+                picture's range 0..1. 0 keeps only those that are equal bit by bit, and changes no bit of the depth.
 
         Returns:
             Depth in metres at the frame's size; of a model of relative depth that was told no scale, relative depth.
@@ -157,28 +184,96 @@ class EdgeDepth:
                 a model that reads none.
             UnusableOutputError: what the model gave can't be metres.
         """
-        if not isinstance(frame, np.ndarray):
-            frame = arrays_of(self._pool.session(self.spec.stages[0].name)).fetch(frame)
-        rgb = as_rgb(frame, self.color)
         guidance = guidance_of(caption=caption, detections=detections, scale_shift=scale_shift, kind=kind)
-        if isinstance(self._program, RsaProgram):
-            prediction = self._program.predict(rgb, focal_px=focal_px, guidance=guidance)
-        else:
-            _refuse_guidance(guidance, self.spec.name)
-            prediction = self._program.predict(rgb, focal_px=focal_px)
-        return DepthResult(
-            depth=prediction.depth,
-            inverse_depth=prediction.inverse_depth,
-            focal_px=prediction.focal_px,
-            fov_deg=prediction.fov_deg,
-            focal_source=prediction.focal_source,
-            kind=prediction.kind,
-            model=self.spec.name,
-            trained=self.spec.trained,
-            backend=self.backend,
-            device=self.device,
-            timings_ms=prediction.timings_ms,
-            scale_shift=prediction.scale_shift,
+        policy = None if reuse is None else reuse_policy(reuse)
+        ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
+        self._runner.check_process()
+        return self._steps.finish(self._steps.run(self._steps.prepare(frame, ask)))
+
+    async def ainfer(self, frame: object, **options: Any) -> DepthResult:
+        """infer(), awaited: the event loop goes on meanwhile. Options and errors are those of infer()."""
+        return await asyncio.to_thread(self.infer, frame, **options)
+
+    def stream(
+        self,
+        source: object,
+        *,
+        focal_px: float | None = None,
+        caption: str | Sequence[str] | None = None,
+        scale_shift: tuple[float, float] | None = None,
+        camera: Intrinsics | None = None,
+        undistort: bool = False,
+        reuse: float | ReusePolicy | None = None,
+        drop: Drop | None = None,
+        fov_frames: int = 5,
+        max_age_s: float | None = None,
+        reconnect_s: float = 10.0,
+        restarts: int = 1,
+        skip: int = 0,
+    ) -> DepthStream:
+        """Depth of one frame after the other; a frame is read and prepared, and another finished, while one runs.
+
+        >>> with model.stream("video.mp4", reuse=0.01) as results:   # doctest: +SKIP
+        ...     for result in results:
+        ...         print(result.stamp, result.encoded, result.depth.min())
+
+        Args:
+            source: a video file, a folder of pictures, a camera's index, a URL ("rtsp://..."), a GStreamer pipeline
+                ("v4l2src ! ... ! appsink"), or anything that iterates over frames or TimedFrames.
+            focal_px: as of infer(), for every frame.
+            caption: likewise.
+            scale_shift: likewise.
+            camera: likewise.
+            undistort: likewise.
+            reuse: likewise.
+            drop: "oldest" gives up frames that waited while newer ones came, "none" takes every frame and lets the
+                source wait. None: "oldest" for cameras and URLs.
+            fov_frames: where no focal length is given: from this many frames on, the field of view is the median of
+                the first ones and isn't predicted any more, and until then the median so far. 0 predicts every
+                frame's: its metres then breathe.
+            max_age_s: of live sources: frames older than this are dropped before they are run.
+            reconnect_s: of live sources: how long a camera that is gone is waited for.
+            restarts: how often a backend that fails or hangs is opened anew before its error is told.
+            skip: frames of a video or folder to leave out at the beginning, to go on where a run was cut off.
+
+        Raises:
+            OptionError: a source that is none, or options that don't go together.
+            DeviceError: a camera that doesn't open. While iterating: one that is gone.
+            EdgeDepthError: while iterating, what infer() raises; the stream is then closed.
+        """
+        self._runner.check_process()
+        guidance = guidance_of(caption=caption, scale_shift=scale_shift)
+        policy = None if reuse is None else reuse_policy(reuse)
+        ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
+        self._steps.check(ask)
+        options = StreamOptions(
+            drop=drop,
+            fov_frames=fov_frames,
+            max_age_s=max_age_s,
+            reconnect_s=reconnect_s,
+            restarts=restarts,
+            skip=skip,
+        )
+        frames = open_frames(source, color=self.color, reconnect_s=reconnect_s, skip=skip)
+        return DepthStream(frames, StreamSteps(self._steps, ask, options, reopen=self.reopen), options)
+
+    def reopen(self) -> None:
+        """Close the stages and open them again, after a backend failed or hung."""
+        self._runner.reopen()
+
+    @property
+    def _pool(self) -> StagePool:
+        return self._runner.pool
+
+    @property
+    def _program(self) -> Program:
+        return self._runner.program
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: the stages lie in a device's memory."""
+        raise UnsupportedError(
+            "an EdgeDepth can't be pickled: its stages lie in this process's and its device's memory",
+            remedy="send the bundle's path, and open an EdgeDepth in each process",
         )
 
     def read_caption(self, caption: str) -> tuple[float, float]:
@@ -188,7 +283,7 @@ class EdgeDepth:
             OptionError: not a caption, or a model that reads none.
             UnusableOutputError: they come out infinite, zero or NaN.
         """
-        return self._reader().read_caption(caption)
+        return self._runner.exclusively(lambda: self._reader().read_caption(caption))
 
     def caption_features(self, caption: str) -> npt.NDArray[np.float32]:
         """(F,) float32: what an RSA model's text encoder makes of a caption, which heads are fitted to.
@@ -196,7 +291,7 @@ class EdgeDepth:
         Raises:
             OptionError: as read_caption.
         """
-        return self._reader().text_features(caption).reshape(-1)
+        return self._runner.exclusively(lambda: self._reader().text_features(caption).reshape(-1))
 
     def _reader(self) -> RsaProgram:
         if not isinstance(self._program, RsaProgram):
@@ -204,8 +299,8 @@ class EdgeDepth:
         return self._program
 
     def close(self) -> None:
-        """Free the stages. Closing twice is fine."""
-        self._pool.close()
+        """Wait for the frame that runs, and free the stages. Closing twice is fine."""
+        self._runner.close()
 
     def __enter__(self) -> EdgeDepth:
         return self
@@ -249,15 +344,6 @@ class EdgeDepth:
         """What a finding about this bundle holds for."""
         assert self._runtime is not None
         return f"{self.backend} {self._runtime.availability().version} {self.device}"
-
-
-def _refuse_guidance(guidance: Guidance, name: str) -> None:
-    """Refuse what would have no effect on a model that is metric by itself."""
-    if guidance.captions or guidance.scale_shift or guidance.kind == "relative_inverse":
-        raise OptionError(
-            f"{name} gives metres by itself: caption, detections, scale_shift and kind have no effect on it",
-            remedy="leave them out, or use an RSA model",
-        )
 
 
 def _check_fit(source: Source, tile_batch: int | Literal["auto"] | None, resident: Resident) -> None:

@@ -14,19 +14,35 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.cameras.intrinsics import Intrinsics
+from edgedepth.cameras.points import PointCloud, back_project, make_points
 from edgedepth.coloring import color_range, colorize, stamp
 from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.plain import to_plain
 from edgedepth.core.session import Array
 from edgedepth.programs.prediction import ScaleShift
+from edgedepth.programs.reuse import EncodedTiles
 
-__all__ = ["PNG16_MAX_M", "DepthResult", "write_picture"]
+__all__ = ["PNG16_MAX_M", "DepthResult", "FrameStamp", "write_picture"]
 
 PNG16_MAX_M = 65.535
 """Where 16 bits of millimetres end."""
 
 _COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameStamp:
+    """Which frame of a stream.
+
+    Args:
+        index: counted from 0 by the source, frames that were dropped included.
+        time_s: of a video its own time, else seconds since 1970, as the source tells them.
+    """
+
+    index: int
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +54,7 @@ class DepthResult:
         inverse_depth: (H, W) float32 in 1/m, as the model gives it before it is clamped and inverted.
         focal_px: focal length in pixels of the frame, which the metres rest on.
         fov_deg: the horizontal field of view that belongs to it, in degrees.
-        focal_source: where the focal length came from: "given", "predicted".
+        focal_source: where the focal length came from: "given", "predicted", "median" of a stream's first ones.
         kind: "metric"; "relative_inverse" for depth without a scale: inverse_depth is the network's raw output, and
             depth is 1 over it, in no unit, NaN where that is not positive.
         model: the model's name.
@@ -47,6 +63,9 @@ class DepthResult:
         device: where, in words: "cpu".
         timings_ms: milliseconds by step.
         scale_shift: of a model of relative depth: what made metres of it, and how many pixels were clamped.
+        camera: that was given, for this frame's size.
+        encoded: what of it was computed and what kept of earlier frames; None where nothing is ever kept.
+        stamp: which frame of a stream it is of.
     """
 
     depth: Array = field(repr=False)
@@ -61,6 +80,9 @@ class DepthResult:
     device: str
     timings_ms: Mapping[str, float]
     scale_shift: ScaleShift | None = None
+    camera: Intrinsics | None = None
+    encoded: EncodedTiles | None = None
+    stamp: FrameStamp | None = None
 
     def color_range(self) -> tuple[float, float]:
         """near_m and far_m that colorize() takes by itself: lock them for a video, or its colours flicker.
@@ -91,12 +113,30 @@ class DepthResult:
             stamp(picture, "UNTRAINED")
         return picture
 
-    def points(self) -> Array:
-        """The frame's pixels as points in space.
+    def intrinsics(self) -> Intrinsics:
+        """The camera: the one that was given, else a pinhole camera with square pixels and its axis through the middle.
 
-        A pinhole camera with square pixels and the axis through the picture's middle: pixel (row, column) is
-        looked through at its centre, so the principal point is ((W - 1) / 2, (H - 1) / 2) when pixel centres have
-        whole numbers, which is (W / 2, H / 2) when pixel corners have them.
+        Pixel centres have whole numbers, so that the middle is ((W - 1) / 2, (H - 1) / 2).
+
+        Raises:
+            OptionError: nothing tells the focal length.
+        """
+        if self.camera is not None:
+            return self.camera
+        self._check_focal()
+        height, width = self.depth.shape
+        return Intrinsics(
+            fx=self.focal_px,
+            fy=self.focal_px,
+            cx=(width - 1) / 2,
+            cy=(height - 1) / 2,
+            width=width,
+            height=height,
+            source=self.focal_source,
+        )
+
+    def points(self) -> Array:
+        """The frame's pixels as points in space, looked through at their centres; see intrinsics().
 
         Returns:
             (H, W, 3) float32 in m, in the camera's frame: X right, Y down, Z forward (OpenCV, ROS optical).
@@ -106,19 +146,29 @@ class DepthResult:
             OptionError: nothing tells the focal length, or the depth is relative.
         """
         self._check_metric("points in space")
-        if math.isnan(self.focal_px):
-            raise OptionError(
-                f"{self.model} predicts no focal length, and none was given: points in space need one",
-                remedy="infer(frame, focal_px=...)",
-            )
+        camera = self.camera
+        if camera is not None:
+            return back_project(self.depth, (camera.fx, camera.fy), (camera.cx, camera.cy))
+        self._check_focal()
         height, width = self.depth.shape
-        points = np.empty((height, width, 3), np.float32)
-        x = (np.arange(width) - (width - 1) / 2) / self.focal_px
-        y = (np.arange(height) - (height - 1) / 2) / self.focal_px
-        points[..., 0] = x.astype(np.float32) * self.depth
-        points[..., 1] = y.astype(np.float32)[:, None] * self.depth
-        points[..., 2] = self.depth
-        return points
+        return back_project(self.depth, (self.focal_px, self.focal_px), ((width - 1) / 2, (height - 1) / 2))
+
+    def point_cloud(
+        self, rgb: npt.NDArray[np.uint8] | None = None, *, near_m: float = 0.0, far_m: float = math.inf
+    ) -> PointCloud:
+        """The points with colours, without what is nearer or farther; PointCloud.save() writes .ply and .npz.
+
+        Args:
+            rgb: (H, W, 3) uint8: the frame, in RGB.
+            near_m: nearer points are holes.
+            far_m: farther points are holes: skies reach out to 10 km.
+
+        Raises:
+            OptionError: as points(), or a range that isn't one.
+            FrameError: colours of another size.
+        """
+        self._check_metric("points in space")
+        return make_points(self.depth, self.intrinsics(), rgb, near_m=near_m, far_m=far_m)
 
     def save_png16(self, path: str | os.PathLike[str]) -> Path:
         """Save the depth as a 16-bit PNG in whole millimetres, as RGB-D tools and ROS (16UC1) read it.
@@ -181,7 +231,16 @@ class DepthResult:
             "depth_m": {"min": low, "median": median, "max": high},
             "timings_ms": {step: float(value) for step, value in self.timings_ms.items()},
             "scale_shift": to_plain(self.scale_shift),
+            "encoded": to_plain(self.encoded),
+            "stamp": to_plain(self.stamp),
         }
+
+    def _check_focal(self) -> None:
+        if math.isnan(self.focal_px):
+            raise OptionError(
+                f"{self.model} predicts no focal length, and none was given: points in space need one",
+                remedy="infer(frame, focal_px=...)",
+            )
 
     def _check_metric(self, what: str) -> None:
         if self.kind != "metric":

@@ -125,4 +125,5 @@ def open_runner(args: argparse.Namespace) -> EdgeDepth:
         resident=args.resident,
         build_if_missing=args.build_if_missing,
         dla_core=args.dla,
+        timeout_s=getattr(args, "timeout", None),
     )

@@ -58,10 +58,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A Progress for a library call: a bar on a terminal, a line a step elsewhere."""
+def progress_bar(*, every: int = 1) -> Iterator[Progress]:
+    """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last."""
     if not (sys.stderr.isatty() and is_installed("rich")):
-        yield lambda step, done, total: note(f"[{done}/{total}] {step}")
+
+        def line(step: str, done: int, total: int) -> None:
+            if done % every == 0 or done == total:
+                note(f"[{done}/{total}] {step}")
+
+        yield line
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn

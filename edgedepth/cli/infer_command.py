@@ -1,11 +1,13 @@
-"""Metric depth of pictures, by a bundle.
+"""Metric depth of pictures, or of a video, a camera or a URL, by a bundle.
 
     edgedepth infer photo.jpg --bundle BUNDLE --out depth
     edgedepth infer folder --backend onnx --focal-px 1450
     edgedepth infer photo.jpg --bundle RSA_BUNDLE --caption "An office with two desks and a chair"
+    edgedepth infer video.mp4 --out depth.mkv --reuse 0.01
 
 Writes NAME_depth.png (16 bit, millimetres) and NAME_color.png for each picture. The focal length is --focal-px, else
-the picture's own EXIF, else the model's prediction; the table tells which.
+the picture's own EXIF, else the model's prediction; the table tells which. Of a video it writes OUT.mkv (FFV1, 16 bit,
+millimetres) or a folder of PNGs, and OUT_color.mp4; run again after an interruption, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 
 from edgedepth.cli.arguments import add_runner, open_runner
 from edgedepth.cli.console import error_facts, note, print_error, print_json, print_table
+from edgedepth.cli.infer_stream import add_stream_arguments, refuse_stream_arguments, run_stream, stream_source
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
 from edgedepth.facade import EdgeDepth
 from edgedepth.photos import Photo, list_photos, read_photo
@@ -33,7 +36,12 @@ SUMMARY = "metric depth of pictures"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="pictures, or folders of pictures")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="pictures, or folders of pictures; or one video, camera index or URL",
+    )
     add_runner(parser)
     parser.add_argument(
         "--focal-px", type=float, metavar="F", help="the camera's focal length in pixels; wins over EXIF"
@@ -57,14 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("depth"), metavar="DIR", help="where to write (default: %(default)s)"
     )
+    add_stream_arguments(parser)
     parser.add_argument("--npy", action="store_true", help="also write NAME_depth.npy: float32 metres, not rounded")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run every picture; a bad one is told and the others go on."""
+    guidance = _guidance(args)
+    if (source := stream_source(args)) is not None:
+        return run_stream(args, source, guidance)
+    refuse_stream_arguments(args)
     paths = list_photos(args.images)
     names = _unique_names(paths)
-    guidance = _guidance(args)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ The tree::
     │   ├── DataSetError           a folder that is not a data set that can be read
     │   │   └── SampleError        one sample of a data set that no figure can be taken of
     │   ├── OptionError            an unknown name, or options that don't go together
+    │   ├── IntrinsicsError        a camera's description that can't be read, or isn't of this frame
     │   ├── UnsupportedError       a combination that is understood and can't be done here
     │   │   └── UnsupportedOpError     a Core ML operation that the off-device evaluator doesn't know
     │   ├── PackageError           an .mlpackage that is damaged, too new or not an ML program
@@ -35,12 +36,14 @@ The tree::
         ├── ExportFailedError      the exporter or its toolchain gave up
         ├── QuantizationError      INT8 can't be had: activations that aren't finite, or a budget that nothing meets
         ├── StageError             a stage returned other names, shapes, dtypes or values than declared
+        ├── BackendTimeoutError    a backend that didn't come back within the time it was given
         └── UnusableOutputError    the model's own output can't be metres (NaN, a focal length of nothing)
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "BackendTimeoutError",
     "BundleBusyError",
     "BundleError",
     "BundleNotFoundError",
@@ -57,6 +60,7 @@ __all__ = [
     "EngineError",
     "ExportFailedError",
     "FrameError",
+    "IntrinsicsError",
     "MissingExtraError",
     "OptionError",
     "OutputError",
@@ -129,6 +133,10 @@ class SampleError(DataSetError):
 
 class OptionError(UserError):
     """An unknown name, or options that don't go together."""
+
+
+class IntrinsicsError(UserError):
+    """A camera's description that can't be read, or isn't of this frame."""
 
 
 class UnsupportedError(UserError):
@@ -235,6 +243,10 @@ class QuantizationError(CheckFailedError):
 
 class StageError(CheckFailedError):
     """A stage returned other names, shapes, dtypes or values than it declares."""
+
+
+class BackendTimeoutError(CheckFailedError):
+    """A backend that didn't come back within the time it was given."""
 
 
 class UnusableOutputError(CheckFailedError):

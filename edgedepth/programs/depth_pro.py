@@ -5,44 +5,32 @@ Source: Depth Pro (arXiv 2410.02073), section 3.1 and figure 3; github.com/apple
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from edgedepth.core.arrays import HOST, Arrays, Parcel, arrays_of
 from edgedepth.core.errors import OptionError
-from edgedepth.core.session import Array, Session
-from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
-from edgedepth.programs.canonical import CanonicalProgram, prepare
+from edgedepth.core.session import Array
+from edgedepth.core.spec import ModelSpec, TilingSpec
+from edgedepth.programs.canonical import CanonicalProgram, NetworkOutput, prepare
 from edgedepth.programs.resize import shrink
+from edgedepth.programs.reuse import EncodedTiles, ReusePolicy
 from edgedepth.programs.stages import StagePool, run_stage
 from edgedepth.programs.stopwatch import Stopwatch
-from edgedepth.programs.tiling import Box, check_tiling, cut, fuse_tile, fused_side, tile_boxes
+from edgedepth.programs.tile_encoder import TileEncoder
+from edgedepth.programs.tiling import check_tiling
 
 __all__ = ["DepthProProgram"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
-    """A tile's place in the pyramid; `index` is that of its level."""
+class _Last:
+    """What the last frame's decoder and field of view gave; NaN for one that wasn't asked for."""
 
-    index: int
-    level: PyramidLevel
-    box: Box
-
-
-@dataclass(frozen=True, slots=True)
-class _TileBuffers:
-    """One micro-batch of tiles and what the patch encoder makes of it."""
-
-    tiles: Array
-    outputs: dict[str, Array]
-
-
-_Batch = list[_Tile]
+    canonical: Array
+    fov_deg: float
 
 
 class DepthProProgram(CanonicalProgram):
@@ -72,43 +60,94 @@ class DepthProProgram(CanonicalProgram):
                 remedy="--tile-batch 5 suits most devices",
             )
         self._tiling: TilingSpec = spec.tiling
-        self._tile_batch = tile_batch
-        self._tiles = [
-            _Tile(index, level, box)
-            for index, level in enumerate(spec.tiling.levels)
-            for box in tile_boxes(spec.tiling, level)
-        ]
-        self._patch_encoder = spec.stage("patch_encoder")
-        self._width = int(self._patch_encoder.outputs[0].shape[-1])  # channels of a feature
-        self._parcel: Parcel | None = None  # the pyramid
-        self._buffers: tuple[_TileBuffers, _TileBuffers] | None = None
-        self._fused: dict[str, Array] | None = None
+        self._encoder = TileEncoder(spec, spec.tiling, tile_batch=tile_batch)
+        self._parcel: Parcel | None = None  # the pyramid, on its way to a device
         self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
+        self._last: _Last | None = None
 
-    def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:
+    def _inputs(self, rgb: Array) -> list[Array]:
+        """The prepared input at each level's scale, (3, S / scale, S / scale)."""
+        image = prepare(rgb, self.spec.preprocess)
+        levels = [image]
+        for level in self._tiling.levels[1:]:
+            side = image.shape[1] // level.scale
+            levels.append(np.empty((3, side, side), np.float32))
+            shrink(image, levels[-1])
+        return levels
+
+    def _infer(self, inputs: list[Array], want_fov: bool, watch: Stopwatch, reuse: ReusePolicy | None) -> NetworkOutput:
+        if reuse is not None and self._pool.resident == "one":
+            raise OptionError(
+                "reuse keeps the features of earlier frames, which resident='one' frees", remedy="resident='all'"
+            )
+        last, self._last = self._last if reuse else None, None
         # The picture goes where the patch encoder runs, and features stay where it made them, if it offers the place.
-        arrays = arrays_of(self._pool.session("patch_encoder"))
-        pyramid = self._pyramid(rgb, arrays, watch)
-        fused = self._encode_tiles(pyramid, arrays, watch)
-        # The last level is one tile: what the image encoder and the field of view see.
-        thumbnail = pyramid[-1]
-        del pyramid
-        image_features = self._run(
-            "image_encoder", {"image": thumbnail}, watch, self._resident("image_encoder", arrays)
+        session = self._pool.session("patch_encoder")
+        arrays = arrays_of(session)
+        pyramid = self._sent(inputs, arrays, watch)
+        try:
+            tiles = self._encoder.encode(
+                inputs, pyramid, session, arrays, watch, reuse=reuse, frugal=self._pool.resident == "one"
+            )
+            # The last level is one tile: what the image encoder and the field of view see.
+            thumbnail = pyramid[-1]
+            thumbnail_is_new = last is None or self._tiling.count - 1 in tiles
+            ran = ["patch_encoder"] if tiles else []
+            if last is not None and not tiles:
+                canonical = last.canonical
+            else:
+                canonical = self._decode(thumbnail, thumbnail_is_new, arrays, watch)
+                ran += ["image_encoder"] * thumbnail_is_new + ["decoder"]
+            fov_deg = float("nan")
+            if last is not None and not self._fov_is_stale(tiles, reuse):
+                fov_deg = last.fov_deg
+            if want_fov and math.isnan(fov_deg):
+                lowres = self._resident("decoder", arrays)["lowres_features"]
+                fov_deg = self._run("fov", {"image": thumbnail, "lowres_features": lowres}, watch)["fov_deg"].item()
+                ran.append("fov")
+        except BaseException:
+            self._encoder.forget()
+            raise
+        if self._pool.resident == "one":
+            self._between.clear()
+            self._parcel = None
+        if reuse is not None:
+            self._last = _Last(canonical.copy(), fov_deg)
+        return NetworkOutput(
+            canonical, fov_deg, EncodedTiles(tiles=len(tiles), of=self._tiling.count, stages=tuple(ran))
         )
+
+    def _sent(self, inputs: list[Array], arrays: Arrays, watch: Stopwatch) -> list[Array]:
+        """The pyramid where the patch encoder reads it, (1, 3, S / scale, S / scale): all that goes to a device."""
+        if arrays is HOST:
+            return [level[None] for level in inputs]
+        with watch("upload"):
+            self._parcel = self._parcel or arrays.parcel([(1, *level.shape) for level in inputs])
+            for target, level in zip(self._parcel.fill(), inputs, strict=True):
+                np.copyto(target[0], level)
+            return self._parcel.send()
+
+    def _decode(self, thumbnail: Array, thumbnail_is_new: bool, arrays: Arrays, watch: Stopwatch) -> Array:
+        """Canonical inverse depth, a new array, of the fused maps."""
+        image_features = self._resident("image_encoder", arrays)
+        if thumbnail_is_new:
+            image_features = self._run("image_encoder", {"image": thumbnail}, watch, image_features)
         size = self.spec.preprocess.size
         # Allocated for each frame: it becomes the caller's.
         out = self._resident("decoder", arrays) | {"canonical_inverse_depth": np.empty((1, 1, size, size), np.float32)}
-        decoded = self._run("decoder", {**fused, **image_features}, watch, out)
-        del image_features, fused
+        decoded = self._run("decoder", {**self._encoder.fused, **image_features}, watch, out)
         if self._pool.resident == "one":
-            self._parcel = self._fused = None
-            self._between.clear()
-        fov_deg = float("nan")
-        if want_fov:
-            feeds = {"image": thumbnail, "lowres_features": decoded["lowres_features"]}
-            fov_deg = self._run("fov", feeds, watch)["fov_deg"].item()
-        return decoded["canonical_inverse_depth"], fov_deg
+            self._encoder.free()
+            del self._between["image_encoder"]
+        return decoded["canonical_inverse_depth"]
+
+    def _fov_is_stale(self, tiles: tuple[int, ...], reuse: ReusePolicy | None) -> bool:
+        """Whether the last frame's field of view has to be predicted again, by the tiles that were encoded.
+
+        It sees the thumbnail, and the decoder's features, which matter little: only an exact run follows those.
+        """
+        exact = reuse is None or reuse.exact
+        return bool(tiles) if exact else self._tiling.count - 1 in tiles
 
     def _run(
         self, name: str, feeds: dict[str, Array], watch: Stopwatch, out: dict[str, Array] | None = None
@@ -116,18 +155,6 @@ class DepthProProgram(CanonicalProgram):
         session = self._pool.session(name)
         with watch(name):
             return run_stage(session, self.spec.stage(name), feeds, out)
-
-    def _pyramid(self, rgb: Array, arrays: Arrays, watch: Stopwatch) -> list[Array]:
-        """The prepared input at each level's scale, (1, 3, S / scale, S / scale): all that goes to a device."""
-        with watch("preprocess"):
-            if self._parcel is None:
-                sides = [self.spec.preprocess.size // level.scale for level in self._tiling.levels]
-                self._parcel = arrays.parcel([(1, 3, side, side) for side in sides])
-            image, *smaller = (level[0] for level in self._parcel.fill())
-            prepare(rgb, self.spec.preprocess, out=image)
-            for level in smaller:
-                shrink(image, level)
-            return self._parcel.send()
 
     def _resident(self, name: str, arrays: Arrays) -> dict[str, Array]:
         """Arrays for those outputs of a stage that only other stages read."""
@@ -138,89 +165,3 @@ class DepthProProgram(CanonicalProgram):
                 if tensor.name != "canonical_inverse_depth"
             }
         return self._between[name]
-
-    def _encode_tiles(self, pyramid: list[Array], arrays: Arrays, watch: Stopwatch) -> dict[str, Array]:
-        """Run all tiles, a micro-batch at a time, each straight into the fused maps; (1, side, side, C) by name.
-
-        While one micro-batch runs, the one before it is fused and the next one is cut.
-        """
-        session = self._pool.session("patch_encoder")
-        fixed = self._check_tile_batch(session)
-        with watch("tiling"):
-            self._buffers = buffers = self._buffers or (self._new_buffers(arrays), self._new_buffers(arrays))
-            self._fused = fused = self._fused or self._new_fused(arrays)
-        running: tuple[_Batch, Future[dict[str, Array]]] | None = None
-
-        def fuse_next() -> None:
-            assert running is not None
-            batch, future = running
-            with watch("patch_encoder"):
-                outputs = future.result()
-            with watch("tiling"):
-                self._fuse(arrays, fused, outputs, batch)
-
-        with ThreadPoolExecutor(1, "edgedepth-tiles") as worker:
-            # A device has a queue of its own, which both copies and runs belong to.
-            submit = worker.submit if arrays is HOST else _at_once
-            for number, start in enumerate(range(0, len(self._tiles), self._tile_batch)):
-                batch = self._tiles[start : start + self._tile_batch]
-                with watch("tiling"):
-                    feeds, out = self._cut(arrays, pyramid, batch, buffers[number % 2], fixed=fixed)
-                submitted = submit(run_stage, session, self._patch_encoder, feeds, out)
-                if running:
-                    fuse_next()
-                running = batch, submitted
-            fuse_next()
-        if self._pool.resident == "one":
-            self._buffers = None
-        return fused
-
-    def _cut(
-        self, arrays: Arrays, pyramid: list[Array], batch: _Batch, buffers: _TileBuffers, *, fixed: bool
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Copy a micro-batch out of the pyramid: what the patch encoder is fed, and what it writes into."""
-        # An artefact of a fixed batch is fed that many: any tile will do, its features go nowhere.
-        count = self._tile_batch if fixed else len(batch)
-        for row in range(count):
-            tile = batch[row] if row < len(batch) else batch[0]
-            arrays.copy(buffers.tiles[row], cut(pyramid[tile.index][0], tile.box))
-        return {"tiles": buffers.tiles[:count]}, {name: array[:count] for name, array in buffers.outputs.items()}
-
-    def _check_tile_batch(self, session: Session) -> bool:
-        """Whether the artefact takes a fixed number of tiles; refuses one that isn't tile_batch."""
-        batch = {tensor.name: tensor.shape[0] for tensor in session.inputs}.get("tiles")
-        if isinstance(batch, int) and batch != self._tile_batch:
-            raise OptionError(
-                f"tile_batch is {self._tile_batch}; this artefact was exported for batches of exactly {batch}",
-                remedy=f"use tile_batch={batch}, or 'edgedepth export --tile-batch {self._tile_batch}', "
-                "or --dynamic-batch for any size",
-            )
-        return isinstance(batch, int)
-
-    def _new_buffers(self, arrays: Arrays) -> _TileBuffers:
-        tile, grid = self._tiling.tile, self._tiling.grid
-        features = (self._tile_batch, grid, grid, self._width)
-        return _TileBuffers(
-            tiles=arrays.resident((self._tile_batch, 3, tile, tile)),
-            outputs={tensor.name: arrays.resident(features) for tensor in self._patch_encoder.outputs},
-        )
-
-    def _new_fused(self, arrays: Arrays) -> dict[str, Array]:
-        sides = [fused_side(self._tiling, level) for level in self._tiling.levels]
-        names = {"latent0": sides[0], "latent1": sides[0]}
-        names |= {f"level{index}": side for index, side in enumerate(sides)}
-        return {name: arrays.resident((1, side, side, self._width)) for name, side in names.items()}
-
-    @staticmethod
-    def _fuse(arrays: Arrays, fused: dict[str, Array], outputs: dict[str, Array], batch: _Batch) -> None:
-        for row, tile in enumerate(batch):
-            fuse_tile(fused[f"level{tile.index}"][0], outputs["features"][row], tile.level, tile.box, arrays.copy)
-            if tile.index == 0:
-                for name in ("latent0", "latent1"):
-                    fuse_tile(fused[name][0], outputs[name][row], tile.level, tile.box, arrays.copy)
-
-
-def _at_once(run: Callable[..., dict[str, Array]], *arguments: Any) -> Future[dict[str, Array]]:
-    done: Future[dict[str, Array]] = Future()
-    done.set_result(run(*arguments))
-    return done

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgedepth.core.session import Array
+from edgedepth.programs.reuse import EncodedTiles
 
 __all__ = ["FocalSource", "Prediction", "ScaleShift"]
 
-FocalSource = Literal["given", "predicted", "unknown"]
+FocalSource = Literal["given", "predicted", "median", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ class Prediction:
         depth: (H, W) float32 in m: the inverse of inverse_depth clamped to 1e-4..1e4.
         focal_px: focal length in pixels of the frame that the scale rests on.
         fov_deg: the horizontal field of view that belongs to it, in degrees.
-        focal_source: whether the caller gave the focal length or the model predicted it; "unknown" with NaN for both.
+        focal_source: whether the caller gave the focal length or the model predicted it; "median" of what it predicted
+            for a stream's first frames; "unknown" with NaN for both.
         canonical_inverse_depth: (S, S) float32, the network's own output before the focal length comes in.
         timings_ms: milliseconds by step, in the order in which they ran; "load" is the opening of stages, and a
             step that didn't run isn't there.
         kind: "relative_inverse": inverse_depth is the network's raw output in no unit, and depth 1 over it.
         scale_shift: how relative depth became metres, for models that give relative depth.
+        encoded: what of it was computed and what kept of earlier frames; None where nothing is ever kept.
     """
 
     inverse_depth: Array
@@ -61,3 +64,4 @@ class Prediction:
     timings_ms: dict[str, float]
     kind: Literal["metric", "relative_inverse"] = "metric"
     scale_shift: ScaleShift | None = None
+    encoded: EncodedTiles | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array
 from edgedepth.core.spec import ModelSpec
-from edgedepth.programs.canonical import CanonicalProgram, prepare
+from edgedepth.programs.canonical import CanonicalProgram, NetworkOutput, prepare
+from edgedepth.programs.reuse import ReusePolicy
 from edgedepth.programs.stages import StagePool, run_stage
 from edgedepth.programs.stopwatch import Stopwatch
 
@@ -25,11 +27,19 @@ class SingleGraphProgram(CanonicalProgram):
         super().__init__(spec, pool)
         self._stage = spec.stage("whole")
 
-    def _infer(self, rgb: Array, want_fov: bool, watch: Stopwatch) -> tuple[Array, float]:  # noqa: ARG002
-        with watch("preprocess"):
-            image = prepare(rgb, self.spec.preprocess)
+    def _inputs(self, rgb: Array) -> list[Array]:
+        return [prepare(rgb, self.spec.preprocess)]
+
+    def _infer(self, inputs: list[Array], want_fov: bool, watch: Stopwatch, reuse: ReusePolicy | None) -> NetworkOutput:
+        del want_fov
+        if reuse is not None:
+            raise OptionError(
+                "a bundle of one graph cuts its own tiles, and encodes them all; reuse has no effect on it",
+                remedy="leave reuse out, or export with --layout staged",
+            )
+        image = inputs[0]
         session = self._pool.session("whole")
         canonical = np.empty((1, 1, *image.shape[1:]), np.float32)
         with watch("whole"):
             out = run_stage(session, self._stage, {"image": image[None]}, {"canonical_inverse_depth": canonical})
-        return out["canonical_inverse_depth"], out["fov_deg"].item()
+        return NetworkOutput(out["canonical_inverse_depth"], out["fov_deg"].item(), None)

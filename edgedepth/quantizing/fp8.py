@@ -91,7 +91,7 @@ def export_fp8_bundle(
     support = exporter_for("tensorrt").check(options)
     if not support.ok:
         raise UnsupportedError(support.reason, remedy=support.remedy)
-    check_export_options(options)
+    check_export_options(options, "tensorrt")
     engine = options.engine or EngineOptions()
     builder = builder_here(engine)
     if builder.provider is not None:

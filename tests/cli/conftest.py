@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +55,18 @@ def draw_photo(path: Path, *, seed: int = 0, f35: int | None = None, size: tuple
     if f35 is not None:
         exif.get_ifd(0x8769)[0xA405] = f35
     Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def draw_video(path: Path, count: int = 4) -> Path:
+    """A square that moves over a gradient."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64))
+    for number in range(count):
+        frame = np.zeros((64, 96, 3), np.uint8)
+        frame[..., 1] = np.arange(96) * 2
+        frame[8:16, 8 + number : 16 + number] = 255
+        writer.write(frame)
+    writer.release()
     return path
 
 

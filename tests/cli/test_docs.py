@@ -14,7 +14,7 @@ import pytest
 
 from edgedepth.cli import COMMANDS, build_parser
 
-from .conftest import draw_photo
+from .conftest import draw_photo, draw_video
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,6 +58,7 @@ def run_page(lines: list[str], folder: Path) -> None:
     """
     (folder / "photos").mkdir()
     draw_photo(folder / "photo.jpg", f35=28)
+    draw_video(folder / "video.mp4")
     draw_photo(folder / "photos" / "one.jpg", seed=1)
     draw_photo(folder / "photos" / "two.jpg", seed=2)
     makefile = (ROOT / "Makefile").read_text()

@@ -77,6 +77,7 @@ def test_the_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
     vocabulary = (ROOT / "edgedepth" / "programs" / "clip_vocabulary").iterdir()
     expected |= {path.relative_to(ROOT).as_posix() for path in vocabulary if path.is_file()}
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgedepth" / "report" / "assets").iterdir()}
+    expected.add("edgedepth/ros/edgedepth.launch.xml")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
 

@@ -289,6 +289,8 @@ def test_summary_is_json() -> None:
         "depth_m": {"min": 1.0, "median": 2.5, "max": 8.0},
         "timings_ms": {"decoder": 12.5, "total": 40.0},
         "scale_shift": None,
+        "encoded": None,
+        "stamp": None,
     }
     nothing = result_of(np.full((16, 16), np.nan)).summary()
     assert nothing["depth_m"] == {"min": None, "median": None, "max": None}

@@ -74,9 +74,9 @@ def test_tiles_in_any_micro_batch_equal_the_uncut_model(staged, single, rgb, til
 
 def test_the_oracle_sees_misplaced_tiles(staged, single, rgb, monkeypatch):
     """A planted fault: two tiles of a level change places, and the comparison above must notice."""
-    from edgedepth.programs import depth_pro
+    from edgedepth.programs import tile_encoder
 
-    boxes = depth_pro.tile_boxes
+    boxes = tile_encoder.tile_boxes
 
     def swapped(tiling, level):
         first, *rest = boxes(tiling, level)
@@ -86,7 +86,7 @@ def test_the_oracle_sees_misplaced_tiles(staged, single, rgb, monkeypatch):
         return [replace(first, row=second.row, column=second.column),
                 replace(second, row=first.row, column=first.column), *rest[1:]]  # fmt: skip
 
-    monkeypatch.setattr(depth_pro, "tile_boxes", swapped)
+    monkeypatch.setattr(tile_encoder, "tile_boxes", swapped)
     got = predict(staged, rgb).canonical_inverse_depth
     want = uncut(single, rgb).canonical_inverse_depth
     assert np.abs(got - want).max() > 100 * ROUNDING
@@ -207,9 +207,9 @@ def test_the_next_tiles_are_cut_while_a_micro_batch_runs(staged, rgb):
     stages.new = Waiting
     program = DepthProProgram(staged, StagePool(stages), tile_batch=5)
     expected = program.predict(rgb).canonical_inverse_depth
-    assert program._buffers is not None
+    assert program._encoder._buffers is not None
     patch_encoder = stages.sessions[0]
-    patch_encoder.next_tile = program._buffers[1].tiles  # what the second micro-batch is cut into
+    patch_encoder.next_tile = program._encoder._buffers[1].tiles  # what the second micro-batch is cut into
     patch_encoder.next_tile[...] = np.nan
     again = program.predict(rgb).canonical_inverse_depth
     assert patch_encoder.cut_meanwhile == [True]
@@ -232,8 +232,8 @@ def test_a_failing_micro_batch_is_an_error_and_leaves_no_thread(staged, rgb):
 def test_one_resident_stage_frees_the_buffers(staged, rgb):
     program = DepthProProgram(staged, StagePool(open_fake_stages(staged), resident="one"), tile_batch=5)
     program.predict(rgb)
-    assert program._buffers is None
-    assert program._fused is None
+    assert program._encoder._buffers is None
+    assert program._encoder._fused is None
 
 
 def test_single_layout(single, rgb):

@@ -1,0 +1,1 @@
+"""Cameras: their intrinsics, the files that hold them, undistortion, and pixels as points in space."""

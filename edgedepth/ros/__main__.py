@@ -1,0 +1,16 @@
+"""python -m edgedepth.ros."""
+
+from __future__ import annotations
+
+import sys
+
+from edgedepth.core.errors import EdgeDepthError
+from edgedepth.ros.node import main
+
+__all__: list[str] = []
+
+try:
+    main()
+except EdgeDepthError as error:
+    sys.stderr.write(f"edgedepth: error: {error.problem}\n  try: {error.remedy}\n")
+    sys.exit(error.exit_code)

@@ -1,0 +1,121 @@
+"""The frames of a stream on disk, one by one: what a run that was cut off goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgedepth.core.errors import OutputError
+from edgedepth.result import DepthResult
+
+__all__ = ["FrameFolder", "FrameRecord"]
+
+_LOG = "frames.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRecord:
+    """What is kept of a frame beside its depth."""
+
+    index: int
+    time_s: float
+    focal_px: float | None
+    fov_deg: float | None
+    tiles: int
+    of: int
+    network_ms: float
+
+
+class FrameFolder:
+    """Depth as 16-bit PNG of millimetres, one a frame, and a log with a line for each.
+
+    A frame counts once its line is written: what was cut off halfway is written again.
+
+    Args:
+        path: of the folder; made if it isn't there.
+        about: what the frames were made of, and how. A folder of something else isn't gone on with.
+
+    Raises:
+        OutputError: it can't be made, or holds the frames of another run.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lines = (path / _LOG).read_text(encoding="utf-8").splitlines() if (path / _LOG).exists() else []
+            self.records = self._read(lines, about)
+            head = [json.dumps(about, sort_keys=True), *(json.dumps(_plain(record)) for record in self.records)]
+            (path / _LOG).write_text("\n".join(head) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path} can't be written: {error.strerror}", remedy="choose another --out") from error
+
+    def add(self, result: DepthResult) -> None:
+        """Write a frame.
+
+        Raises:
+            OutputError: the disk is full, or the folder gone.
+        """
+        assert result.stamp is not None
+        result.save_png16(self.file(result.stamp.index))
+        encoded = result.encoded
+        summary = result.summary()
+        record = FrameRecord(
+            index=result.stamp.index,
+            time_s=result.stamp.time_s,
+            focal_px=summary["focal_px"],
+            fov_deg=summary["fov_deg"],
+            tiles=encoded.tiles if encoded else 0,
+            of=encoded.of if encoded else 0,
+            network_ms=sum(result.timings_ms.values()),
+        )
+        try:
+            with (self.path / _LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_plain(record)) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self.path} can't be written: {error.strerror}", remedy="free space") from error
+        self.records.append(record)
+
+    def millimetres(self, record: FrameRecord) -> npt.NDArray[np.uint16]:
+        """A frame's depth, (H, W) uint16; 0 is no data.
+
+        Raises:
+            OutputError: the file is gone or damaged.
+        """
+        picture = cv2.imread(os.fspath(self.file(record.index)), cv2.IMREAD_UNCHANGED)
+        if picture is None or picture.dtype != np.uint16:
+            raise OutputError(
+                f"{self.file(record.index)} is gone or damaged", remedy=f"remove {self.path}, start again"
+            )
+        return np.asarray(picture, np.uint16)
+
+    def file(self, index: int) -> Path:
+        """Where a frame's depth is."""
+        return self.path / f"{index:06}.png"
+
+    def _read(self, lines: list[str], about: dict[str, Any]) -> list[FrameRecord]:
+        if not lines:
+            return []
+        if lines[0] != json.dumps(about, sort_keys=True):
+            raise OutputError(
+                f"{self.path} holds frames of another source, model or set of options",
+                remedy=f"rm -r {self.path}, or choose another --out",
+            )
+        records = []
+        for line in lines[1:]:
+            try:
+                records.append(FrameRecord(**json.loads(line)))
+            except (ValueError, TypeError):
+                break  # the line that was being written
+        return records
+
+
+def _plain(record: FrameRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in FrameRecord.__slots__}
