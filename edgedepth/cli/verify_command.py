@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits of your own, instead of the precision's (the report says so)")
     for flag, (name, what) in _LIMITS.items():
         group.add_argument(flag, type=float, dest=f"limit_{name}", metavar="X", help=what)
+    parser.add_argument("--key", metavar="FILE", help="a minisign public key: refuse a bundle that it didn't sign")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write a run for edgedepth report: figures and pictures"
     )
@@ -112,7 +113,7 @@ def chosen_pictures(args: argparse.Namespace) -> tuple[list[PictureSource], Eval
 
 def run(args: argparse.Namespace) -> int:
     """Verify and tell."""
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, trusted_key=args.key)
     pictures, settings = chosen_pictures(args)
     limits = {name: value for name, _ in _LIMITS.values() if (value := getattr(args, f"limit_{name}")) is not None}
     with ExitStack() as stack:

@@ -49,6 +49,11 @@ def test_a_key_given_in_code_counts_where_the_machine_trusts_none(copied_mini: P
         EdgeDepth(copied_mini, trusted_key=f"{fleet_key}.pub")
 
 
+def test_verify_checks_a_signature_before_anything_else(cli: Cli, copied_mini: Path, fleet_key: Path) -> None:
+    done = cli("verify", copied_mini, "--key", f"{fleet_key}.pub")
+    assert (done.code, "is not signed" in done.err) == (2, True)
+
+
 def test_a_damaged_bundle_is_not_signed(cli: Cli, copied_mini: Path, fleet_key: Path) -> None:
     path = copied_mini / "golden.npz"
     path.write_bytes(path.read_bytes()[:-1])
