@@ -350,6 +350,8 @@ def _notes(lane: _Lane, samples: Sequence[float], told: dict[str, str]) -> list[
         notes.append(f"drifted: the second half of the frames was {abs(drifted):.0%} {how} than the first")
     if lane.sittings > 1:
         notes.append(f"measured in {lane.sittings} sittings: the run was cut off and went on")
+    if placed := lane.opened.get("placement"):
+        notes.append(f"operations placed: {placed}")
     if "throttled" in told:
         notes.append(f"throttled: {told['throttled']}")
     return notes

@@ -45,6 +45,7 @@ def _start(job: dict[str, Any], tell: Told) -> Callable[[str], dict[str, Any]] |
             "image": list(image),
             "load_ms": opened_ms + loading_ms,
             "first_frame_ms": first["ms"] - loading_ms,
+            "placement": _placement(contender),
         }
     )
 
@@ -80,6 +81,18 @@ def _open_bundle(contender: Contender) -> tuple[Infer, str, tuple[int, int]]:
             raise _explained(error, contender, frame) from error
 
     return infer, model.device, frame.shape[:2]
+
+
+def _placement(contender: Contender) -> str:
+    """Where Core ML puts a bundle's operations, in words; "" where that can't be told, and for all other targets."""
+    if contender.target != "coreml" or contender.bundle is None:
+        return ""
+    from edgedepth.core.bundle import open_bundle
+    from edgedepth.runtimes.coreml_placement import placement_of
+
+    placed = placement_of(open_bundle(contender.bundle, check_hashes=False), contender.device) or {}
+    told = (", ".join(f"{count} on {place}" for place, count in places.items()) for places in placed.values())
+    return "; ".join(f"{stage}: {places}" for stage, places in zip(placed, told, strict=True))
 
 
 def _open_reference(contender: Contender) -> tuple[Infer, str, tuple[int, int]]:
