@@ -76,7 +76,8 @@ class Tolerance:
 # full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
 # max_rel, which none does: no row may allow more than 5e-2 there.
 # depth_scale must tell a focal length that is 2 % off from rounding: measured were 2.2e-4 at fp16 on the trained
-# mini, and FOV errors of 2.4e-1 degrees at bf16 and int8, which are 0.5 %.
+# mini, and FOV errors of 2.4e-1 degrees at bf16, which are 0.5 %. INT8 and FP8 can't tell: calibrated on four frames,
+# without a search, INT8 itself cost 2.5 % on a photograph.
 # boundary_f1 is asked for by nobody: a picture with three edges loses a third of it when one ratio crosses a threshold.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(
@@ -115,7 +116,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         fov_deg=5e-1,
         stage_max_rel=1e-1,
         stage_mean_rel=5e-2,
-        depth_scale=1.5e-2,
+        depth_scale=4e-2,
         reason="INT8 keeps 8 bits of a whole tensor's range: 8.3e-3 was measured on the trained mini; the rest is room "
         "for other calibration sets, for wider and deeper encoders, and for processors that round elsewhere. What a "
         "bundle loses is in its manifest, and a budget limits it",
@@ -126,6 +127,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         fov_deg=1.0,
         stage_max_rel=1e-1,
         stage_mean_rel=5e-2,
+        depth_scale=4e-2,
         reason="FP8 keeps 4 bits of each value and its magnitude: 7.8e-3 and 0.37 degrees were measured on the trained "
         "mini; the rest is room for other calibration sets, and for GPUs that add in another order",
     ),

@@ -16,7 +16,7 @@ from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.labelling.frames import FrameRef
 
-__all__ = ["INDEX", "JOURNAL", "SUMMARY", "Label", "LabelLog", "LabelSummary", "Status", "write_index"]
+__all__ = ["INDEX", "JOURNAL", "SUMMARY", "Label", "LabelLog", "LabelSummary", "Status", "summed_up", "write_index"]
 
 JOURNAL, INDEX, SUMMARY = "labels.jsonl", "labels.parquet", "summary.json"
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edgedepth.core.session import Array
 
-__all__ = ["Speed", "Timed", "compare_speed"]
+__all__ = ["Predictor", "Speed", "Timed", "compare_speed"]
 
 _ROUNDS = ((10.0, 5), (60.0, 2), (float("inf"), 1))  # seconds that a round takes at most, and how many are enough
 

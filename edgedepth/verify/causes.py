@@ -14,7 +14,15 @@ from edgedepth.core.session import Array
 from edgedepth.verify.blame import Feeds, InnerError, Tapped
 from edgedepth.verify.depth_errors import compare_tensors
 
-__all__ = ["Cause", "cause_inside", "cause_of_frozen", "cause_of_input", "cause_of_scale", "displacement"]
+__all__ = [
+    "Cause",
+    "Displacement",
+    "cause_inside",
+    "cause_of_frozen",
+    "cause_of_input",
+    "cause_of_scale",
+    "displacement",
+]
 
 FP16_MAX = 65504.0
 

@@ -92,7 +92,7 @@ def test_compare_refuses_two_machines(cli: Cli, tmp_path: Path) -> None:
         (("bench", "--cross-device"), "--cross-device goes with compare"),
         (("matrix", "--model", "depth-proo"), "no model 'depth-proo'"),
         (("matrix", "--targets", "tflite"), "no target 'tflite'"),
-        (("matrix", "--precisions", "fp8"), "no precision 'fp8'"),
+        (("matrix", "--precisions", "fp4"), "no precision 'fp4'"),
         (("matrix", "--targets", "onnx", "--precisions", "bf16"), "none of onnx is exported at bf16"),
         (("matrix", "--frames", "0"), "frames is 0"),
         (("matrix", "--warm-up", "-1"), "warm-up is -1"),

@@ -119,6 +119,7 @@ def test_every_module_imports_without_extras_but_those_that_are_torch(bare: Path
     torch_users = {name for name in allowed if name.split(".")[1] not in ("models", "training")}
     assert torch_users <= {
         "edgedepth.exporters.to_coreai_stage",
+        "edgedepth.exporters.to_coreml_int8",
         "edgedepth.exporters.to_coreml_stage",
         "edgedepth.exporters.to_onnx_stage",
         "edgedepth.runtimes.torch_session",

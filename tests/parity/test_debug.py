@@ -188,7 +188,8 @@ def test_two_percent_in_the_focal_path(tiny_bundle: Path, monkeypatch: pytest.Mo
     assert verified.end_to_end.depth_scale == pytest.approx(1.02, abs=1e-4)
     assert verified.end_to_end.correlation > 0.9999
     assert any("depth_scale is 1.0200" in failure for failure in verified.failures)
-    assert all(tolerance.depth_scale < 0.02 for tolerance in TOLERANCES.values())  # at every precision
+    # At every precision that isn't quantised; those cost as much themselves.
+    assert all(TOLERANCES[precision].depth_scale < 0.02 for precision in ("fp32", "fp16", "bf16"))
     report = debug_bundle(tiny_bundle, PICTURES, color="rgb", device="cpu")
     assert report.first is not None
     assert report.first.what == "the host's way to metres"

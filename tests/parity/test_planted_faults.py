@@ -9,11 +9,11 @@ import pytest
 
 from edgedepth import EdgeDepth
 from edgedepth.core.tolerances import TOLERANCES
-from edgedepth.programs import depth_pro
+from edgedepth.programs import tile_encoder
 from edgedepth.sample_photos import sample_photos
 from edgedepth.verify.depth_errors import compare_depth
 
-BOXES = depth_pro.tile_boxes
+BOXES = tile_encoder.tile_boxes
 
 
 @pytest.mark.parametrize(("scale", "first", "second"), [(1, 0, 1), (1, 11, 12), (1, 12, 17), (2, 3, 4)])
@@ -31,7 +31,7 @@ def test_two_tiles_that_change_places_fail_at_every_precision(
     photo = sample_photos()[2].pixels_rgb  # of the three the one that shows it least
     with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
         right = model.infer(photo).depth
-    monkeypatch.setattr(depth_pro, "tile_boxes", swapped)
+    monkeypatch.setattr(tile_encoder, "tile_boxes", swapped)
     with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
         wrong = model.infer(photo).depth
     assert compare_depth(wrong, right).max_rel > max(tolerance.max_rel for tolerance in TOLERANCES.values())

@@ -250,7 +250,7 @@ class TestRefusals:
             build(mini_bundle / "decoder" / "decoder.onnx", (87,))
 
     def test_no_dla_here(self, mini_bundle: Path) -> None:
-        with pytest.raises(UnsupportedError, match="this device has 0"):
+        with pytest.raises(UnsupportedError, match="offers 0 here"):
             build(mini_bundle / "decoder" / "decoder.onnx", dla_core=0)
 
     def test_what_progress_raises_ends_the_build(self, mini_bundle: Path) -> None:

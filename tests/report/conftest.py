@@ -68,7 +68,7 @@ class Seen:
             self.complaints.append(f"request: {request.url}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A headless Chromium that draws WebGL in software."""
     program = os.environ.get("EDGEDEPTH_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -109,7 +109,7 @@ def test_planted_faults_are_caught(
     loaded = load_model("rsa-tiny", "random:0")
     assert isinstance(loaded.module, Rsa)
     plant(loaded.module, fault)
-    monkeypatch.setattr("edgedepth.verifying.load_model", lambda *_, **__: loaded)
+    monkeypatch.setattr("edgedepth.references.load_model", lambda *_, **__: loaded)
     report = verify_bundle(bundle, pictures)
     assert not report.passed
     assert any("end to end" in failure for failure in report.failures), report.failures

@@ -91,6 +91,8 @@ def test_every_module_tells_its_job() -> None:
 EAGER = {
     "edgedepth/models/*.py": {"torch"},
     "edgedepth/training/*.py": {"torch"},
+    "exporters/to_coreai_stage.py": {"torch"},
+    "exporters/to_coreml_int8.py": {"torch"},
     "exporters/to_coreml_stage.py": {"torch"},
     "exporters/to_onnx*.py": {"onnx", "onnx_ir", "onnxscript", "torch"},
     "runtimes/torch_*.py": {"torch"},

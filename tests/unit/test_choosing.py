@@ -125,8 +125,8 @@ def test_unknown_names_are_refused_with_the_allowed_ones(tmp_path: Path) -> None
         choose_bundle("depth-proo", "auto", None)
     with pytest.raises(OptionError, match=r"no backend 'tensorflow'; allowed are auto, torch, onnx"):
         choose_bundle(None, "tensorflow", None)
-    with pytest.raises(OptionError, match="precision is 'fp8'; allowed are fp32, fp16"):
-        choose_bundle(None, "auto", "fp8")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="precision is 'fp4'; allowed are fp32, fp16"):
+        choose_bundle(None, "auto", "fp4")  # type: ignore[arg-type]
     with pytest.raises(BundleNotFoundError, match="there is no bundle at"):
         choose_bundle(str(tmp_path / "nowhere"), "auto", None)
 
