@@ -113,27 +113,28 @@ def export_fp8_bundle(
         "cpu": cpu_name(),
     }
     workspace = Workspace(key)
-    frames = Frames(*calibration.split(HELD_BACK))
-    onnx = replace(options, engine=None)
-    fp32 = _onnx_bundle(loaded, replace(onnx, precision="fp32"), workspace, progress)
-    fp16 = _onnx_bundle(loaded, replace(onnx, precision="fp16"), workspace, progress)
-    _check_memory(fp32, options.tile_batch)
-    recording = _record(fp32, frames, workspace, progress)
-    graphs = _quantise(fp32, fp16, recording.only(frames.calibrating), workspace, progress)
-    progress("FP8 on the frames held back", 0, 1)
-    tolerance = tolerance_for("fp8")
-    golden = Golden(path=fp16.manifest.golden.path, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason)
-    with StagePool(open_emulated(fp16, graphs.__getitem__), resident=resident_for(fp16.manifest)) as pool:
-        program = program_over(fp16.manifest, pool)
-        _prove(program, golden, fp16.file(golden.path))
-        figures = measure_figures(program, frames.frame, recording, frames.held_back)
-    kit = _write(fp16, graphs, golden, folder, engine, fingerprint=calibration.fingerprint, figures=figures)
-    announce(
-        f"against fp32 on {len(frames.held_back)} frames that were held back, in ONNX Runtime: "
-        f"AbsRel {figures.abs_rel:.2g}, δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, "
-        f"FOV {figures.fov_deg:.2g}°"
-    )
-    workspace.remove()
+    with workspace.held():
+        frames = Frames(*calibration.split(HELD_BACK))
+        onnx = replace(options, engine=None)
+        fp32 = _onnx_bundle(loaded, replace(onnx, precision="fp32"), workspace, progress)
+        fp16 = _onnx_bundle(loaded, replace(onnx, precision="fp16"), workspace, progress)
+        _check_memory(fp32, options.tile_batch)
+        recording = _record(fp32, frames, workspace, progress)
+        graphs = _quantise(fp32, fp16, recording.only(frames.calibrating), workspace, progress)
+        progress("FP8 on the frames held back", 0, 1)
+        tolerance = tolerance_for("fp8")
+        golden = Golden(path=fp16.manifest.golden.path, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason)
+        with StagePool(open_emulated(fp16, graphs.__getitem__), resident=resident_for(fp16.manifest)) as pool:
+            program = program_over(fp16.manifest, pool)
+            _prove(program, golden, fp16.file(golden.path))
+            figures = measure_figures(program, frames.frame, recording, frames.held_back)
+        kit = _write(fp16, graphs, golden, folder, engine, fingerprint=calibration.fingerprint, figures=figures)
+        announce(
+            f"against fp32 on {len(frames.held_back)} frames that were held back, in ONNX Runtime: "
+            f"AbsRel {figures.abs_rel:.2g}, δ1 {figures.delta1:.4f}, boundary F1 {figures.boundary_f1:.3f}, "
+            f"FOV {figures.fov_deg:.2g}°"
+        )
+        workspace.remove()
     return kit if builder.provider is None else add_engines(kit, folder, builder, engine, progress=progress)
 
 
