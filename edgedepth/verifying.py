@@ -26,7 +26,7 @@ from edgedepth.references import (
     open_candidate,
 )
 from edgedepth.verify.evaluation import EvalSettings
-from edgedepth.verify.parity import MIN_FRAMES, Compared, ParityReport, verify_parity
+from edgedepth.verify.parity import MIN_FRAMES, Compared, ParityReport, unseen, verify_parity
 from edgedepth.verify.parity_report import EAGER
 from edgedepth.verify.pictures import FramePicture, PictureSource
 from edgedepth.verify.stored import verify_stored
@@ -45,7 +45,7 @@ def verify_bundle(
     limits: Mapping[str, float] | None = None,
     settings: EvalSettings | None = None,
     save: bool = False,
-    seen: Callable[[Compared], None] = lambda _: None,
+    seen: Callable[[Compared], None] = unseen,
     progress: Progress = silent,
     announce: Announce = unheard,
 ) -> ParityReport:

@@ -44,6 +44,7 @@ __all__ = [
     "Predictor",
     "StageParity",
     "judge",
+    "unseen",
     "verify_parity",
 ]
 
@@ -99,6 +100,10 @@ class Compared:
     parity: PictureParity
 
 
+def unseen(picture: Compared, /) -> None:
+    """Look at no picture."""
+
+
 def verify_parity(
     pictures: Sequence[PictureSource],
     *,
@@ -110,7 +115,7 @@ def verify_parity(
     stage_names: Sequence[str],
     tolerance: Tolerance,
     settings: EvalSettings | None = None,
-    seen: Callable[[Compared], None] = lambda _: None,
+    seen: Callable[[Compared], None] = unseen,
     scores: dict[str, StageScore] | None = None,
     rounded: Predictor | None = None,
     progress: Progress = silent,
