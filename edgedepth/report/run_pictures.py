@@ -66,11 +66,18 @@ class RunPictures:
             if not _worse(abs_rel) > _badness(mildest):
                 return
             self._kept.remove(mildest)
-            for file in (mildest.rgb, mildest.reference, mildest.candidate):
-                (self._folder / file).unlink(missing_ok=True)
+            self._drop(mildest)
         self._kept.append(
             self._write(name, rgb, depth, reference, abs_rel=abs_rel, reference_fov_deg=reference_fov_deg)
         )
+
+    def _drop(self, picture: Picture) -> None:
+        """Delete a picture's files; what entries of a run share goes with the last that names it."""
+        (self._folder / picture.candidate).unlink(missing_ok=True)
+        stem = (self._folder / picture.rgb).with_suffix("")
+        if not any(stem.parent.glob(f"{stem.name}.*.npz")):
+            for file in (picture.rgb, picture.reference):
+                (self._folder / file).unlink(missing_ok=True)
 
     def _write(
         self, name: str, rgb: Array, depth: Array, reference: Array, *, abs_rel: float, reference_fov_deg: float
