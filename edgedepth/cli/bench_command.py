@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgedepth.bench.comparing import Comparison, compare_runs, parse_limit
 from edgedepth.bench.contenders import PEERS, choose_contenders
+from edgedepth.bench.kept import keep_timings
 from edgedepth.bench.running import FRAMES, WARM_UP, bench
 from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
@@ -60,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_weights(parser, "with --peer torch: ")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the run's folder (default: {_OUT})")
+    parser.add_argument(
+        "--save",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep each bundle's timing in it, where inspect shows it (default: yes)",
+    )
     group = parser.add_argument_group("compare")
     group.add_argument(
         "--fail-if-slower", metavar="SHARE", help="exit code 1 if an entry is slower by more, beyond chance: 5%%"
@@ -90,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         note(f"the frames so far are kept in {out}; the same command goes on")
         raise
+    if args.save:
+        keep_timings(made.entries, note)
     if args.json:
         print_json(to_plain(made))
     else:

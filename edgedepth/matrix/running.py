@@ -11,6 +11,7 @@ from typing import Any
 
 from edgedepth.bench.children import Child, RefusedError
 from edgedepth.bench.contenders import Contender, choose_contenders
+from edgedepth.bench.kept import keep_timings
 from edgedepth.bench.run_folder import open_journal
 from edgedepth.bench.running import PACKAGES, SAMPLES, WARM_UP, check_frames, time_contenders, utc_now
 from edgedepth.calibrating import calibrate
@@ -116,6 +117,7 @@ def make_matrix(
                 contenders, journal, frames=options.frames, warm_up=options.warm_up, progress=progress
             )
         entries, state = _with_timings(entries, measured.entries), measured.machine
+        keep_timings(entries, announce)
     run = Run(
         kind="matrix",
         command=command,

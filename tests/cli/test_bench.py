@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from .conftest import Cli
 
 
 def test_bench_prints_and_keeps_a_run(cli: Cli, mini_bundle: Path, tmp_path: Path) -> None:
-    done = cli("bench", mini_bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
+    bundle = shutil.copytree(mini_bundle, tmp_path / "bundle")
+    done = cli("bench", bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "p50 ms" in done.out
     assert "patch_encoder" in done.out
@@ -25,7 +27,9 @@ def test_bench_prints_and_keeps_a_run(cli: Cli, mini_bundle: Path, tmp_path: Pat
     assert run.kind == "bench"
     assert run.command.startswith("edgedepth bench ")
     assert {"cpu", "cores"} <= set(run.machine)
-    again = cli("bench", mini_bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
+    kept = cli("inspect", bundle).out
+    assert f"p50 {run.entries[0].timing.frame.p50_ms:.1f} ms" in kept
+    again = cli("bench", bundle, "--frames", "2", "--warm-up", "1", "--out", tmp_path / "run")
     assert again.code == 2
     assert "holds a finished run" in again.err
 
