@@ -1,4 +1,4 @@
-"""export and label, killed at any moment: nothing that opens is wrong. `make reliability` runs these."""
+"""export and label, killed at any moment: nothing that opens is wrong. EDGEDEPTH_KILLS_OF_EXPORT and _LABEL: how often."""
 
 from __future__ import annotations
 
