@@ -1,4 +1,7 @@
-"""export and label, killed at any moment: nothing that opens is wrong. EDGEDEPTH_KILLS_OF_EXPORT and _LABEL: how often."""
+"""export and label, killed at any moment: nothing that opens is wrong.
+
+EDGEDEPTH_KILLS_OF_EXPORT and EDGEDEPTH_KILLS_OF_LABEL say how often, instead of 10 times each.
+"""
 
 from __future__ import annotations
 
