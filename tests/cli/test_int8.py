@@ -247,7 +247,8 @@ class TestOtherTargets:
     def test_openvino_searches_for_a_budget(self, export: Export, photos: list[Any]) -> None:
         plain = open_bundle(export("openvino")).manifest.parity
         assert plain is not None
-        limit = 0.8 * float(plain["abs_rel"])
+        # What isn't INT8 is bf16, and on four frames that alone costs nine tenths of this.
+        limit = 0.95 * float(plain["abs_rel"])
         path = export("openvino", budget=Budget(abs_rel=limit))
         report = json.loads((path / "int8" / "report.json").read_text())
         assert len(report["ranking"]) == 19  # blocks of the mini
