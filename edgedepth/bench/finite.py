@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from edgedepth.core.bundle import open_bundle
 from edgedepth.core.errors import EdgeDepthError
+from edgedepth.core.forwarding import ForwardingSession
 from edgedepth.core.session import Array, Session
-from edgedepth.core.spec import DEFAULT_TILE_BATCH, TensorSpec
+from edgedepth.core.spec import DEFAULT_TILE_BATCH
 from edgedepth.programs.frames import as_rgb
 from edgedepth.programs.opening import open_program, proof_of
 from edgedepth.programs.stages import StagePool
@@ -21,39 +22,21 @@ from edgedepth.runtimes.base import SessionOptions, backend_named
 __all__ = ["first_not_finite"]
 
 
-class _Watched:
-    """A Session that notes the first of its outputs that isn't finite."""
+class _Watched(ForwardingSession):
+    """Notes the first of a stage's outputs that isn't finite."""
 
     def __init__(self, stage: str, session: Session, found: list[str]) -> None:
-        self._stage, self._session, self._found = stage, session, found
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Of the stage itself."""
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Of the stage itself."""
-        return self._session.outputs
-
-    @property
-    def device(self) -> str:
-        """Of the stage itself."""
-        return self._session.device
+        super().__init__(session)
+        self._stage, self._found = stage, found
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the stage itself, and look."""
-        outputs = self._session.run(feeds, out)
+        outputs = super().run(feeds, out)
         for name, array in outputs.items():
             if bad := int(np.count_nonzero(~np.isfinite(array))):
                 kind = "NaN" if np.isnan(array).any() else "infinite"
                 self._found.append(f"stage {self._stage} gives {name} with {bad} of {array.size} values {kind}")
         return outputs
-
-    def close(self) -> None:
-        """Close the stage itself."""
-        self._session.close()
 
 
 def first_not_finite(bundle: str, device: str, frame: npt.NDArray[np.uint8]) -> str | None:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import StageError
+from edgedepth.core.forwarding import ForwardingSession
 from edgedepth.core.session import Array, OpenStage, Session
-from edgedepth.core.spec import TensorSpec
 
 __all__ = ["Fault", "FaultySession", "FaultyStages"]
 
@@ -73,34 +73,19 @@ class FaultyStages:
         return self._faults.get((stage, self.runs[stage] - 1))
 
 
-class FaultySession:
+class FaultySession(ForwardingSession):
     """A session of FaultyStages."""
 
     def __init__(self, session: Session, stage: str, stages: FaultyStages) -> None:
-        self._session = session
+        super().__init__(session)
         self._stage = stage
         self._stages = stages
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """As of Session."""
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """As of Session."""
-        return self._session.outputs
-
-    @property
-    def device(self) -> str:
-        """As of Session."""
-        return self._session.device
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """As of Session, but for the faults."""
         fault = self._stages.next_fault(self._stage)
         if fault is None:
-            return self._session.run(feeds, out)
+            return super().run(feeds, out)
         if fault.kind == "fail":
             raise StageError(f"{self._stage} failed on purpose", remedy="take the fault out")
         if fault.kind == "crash":
@@ -109,7 +94,7 @@ class FaultySession:
             self._stages.released.wait()
         if fault.kind == "slow":
             time.sleep(fault.seconds)
-        outputs = self._session.run(feeds, out)
+        outputs = super().run(feeds, out)
         if fault.kind == "nan":
             for array in outputs.values():
                 array[...] = np.nan
@@ -118,4 +103,4 @@ class FaultySession:
     def close(self) -> None:
         """As of Session."""
         self._stages.closed[self._stage] += 1
-        self._session.close()
+        super().close()
