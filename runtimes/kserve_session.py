@@ -52,7 +52,7 @@ class KServeBackend:
         """Open one stage of a bundle; errors as Backend.open() says."""
         refuse_options(options, self.name, "dla_core", "build_if_missing")
         artefact = artefact_of(bundle, stage)
-        return KServeSession(self._url, f"{bundle.manifest.model.name}-{stage}", artefact.stage)
+        return KServeSession(self._url, bundle.served_name(stage), artefact.stage)
 
 
 class KServeSession:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgedepth.cli.console import note, print_json
 from edgedepth.core.bundle import open_bundle
-from edgedepth.serving import SERVERS, served_name, write_repository
+from edgedepth.serving import SERVERS, write_repository
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Write, and tell how to start the server."""
     bundle = open_bundle(args.bundle)
     folder = write_repository(bundle, args.server, args.out, instances=args.instances, max_tiles=args.max_tiles)
-    models = [served_name(bundle, stage) for stage in bundle.manifest.artefacts]
+    models = [bundle.served_name(stage) for stage in bundle.manifest.artefacts]
     if args.json:
         print_json({"repository": str(folder), "server": args.server, "models": models})
         return 0

@@ -80,6 +80,10 @@ class Bundle:
         """The path of one of the bundle's files."""
         return self.path / relative
 
+    def served_name(self, stage: str) -> str:
+        """What a server calls a stage: "depth-pro-patch_encoder"."""
+        return f"{self.manifest.model.name}-{stage}"
+
     @property
     def size(self) -> int:
         """Bytes of all its files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,10 @@ def label(
     """
     if workers < 1:
         raise OptionError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 2")
+    if focal_px is not None and not 0 < focal_px < math.inf:  # else every frame would fail for it
+        raise OptionError(
+            f"focal_px is {focal_px}; allowed are positive numbers, in pixels", remedy="leave --focal-px out"
+        )
     start = time.perf_counter()
     refs = list_frames(sources)
     folder, place = _made(out), Path(bundle).resolve()

@@ -93,12 +93,12 @@ class Labeller:
         self._model.close()
 
     def _label(self, frame: Frame) -> dict[str, Any]:
-        focal, source = self._settings.focal_px or frame.focal_px, frame.focal_source
-        result = self._model.infer(frame.pixels_rgb, focal_px=focal)
+        focal, source = frame.focal_px, frame.focal_source
         if self._settings.focal_px is not None:
-            source = "given"
+            focal, source = self._settings.focal_px, "given"
         elif focal is None:
             source = f"predicted ({source})"
+        result = self._model.infer(frame.pixels_rgb, focal_px=focal)
         height, width = result.depth.shape
         return {
             "status": "labelled",

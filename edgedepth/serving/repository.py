@@ -22,18 +22,13 @@ from edgedepth.core.folders import replace_folder
 from edgedepth.serving.ovms import ovms_config
 from edgedepth.serving.triton import triton_config
 
-__all__ = ["SERVERS", "Server", "served_name", "write_repository"]
+__all__ = ["SERVERS", "Server", "write_repository"]
 
 Server = Literal["triton", "ovms"]
 SERVERS: tuple[Server, ...] = get_args(Server)
 
 _MARK = "edgedepth-repository.json"
 _TARGETS = {"triton": ("onnx", "openvino"), "ovms": ("onnx", "openvino")}
-
-
-def served_name(bundle: Bundle, stage: str) -> str:
-    """What a server calls a stage: "depth-pro-patch_encoder"."""
-    return f"{bundle.manifest.model.name}-{stage}"
 
 
 def write_repository(
@@ -75,13 +70,13 @@ def write_repository(
         )
     with replace_folder(Path(out), ours=lambda folder: (folder / _MARK).is_file()) as folder:
         for stage, artefact in manifest.artefacts.items():
-            model = folder / served_name(bundle, stage)
+            model = folder / bundle.served_name(stage)
             (model / "1").mkdir(parents=True)
             for source in _files_of(bundle, artefact.path):
                 shutil.copy2(bundle.file(source), model / "1" / Path(source).name)
             if server == "triton":
                 text = triton_config(
-                    served_name(bundle, stage),
+                    bundle.served_name(stage),
                     artefact,
                     manifest.target,
                     instances=instances,
@@ -90,7 +85,7 @@ def write_repository(
                 )
                 (model / "config.pbtxt").write_text(text, encoding="utf-8")
         if server == "ovms":
-            names = [served_name(bundle, stage) for stage in manifest.artefacts]
+            names = [bundle.served_name(stage) for stage in manifest.artefacts]
             (folder / "config.json").write_text(json.dumps(ovms_config(names, instances=instances), indent=2) + "\n")
         mark = {"server": server, "model": manifest.model.name, "weights_sha256": manifest.model.weights_sha256}
         (folder / _MARK).write_text(json.dumps(mark) + "\n")

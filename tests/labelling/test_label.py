@@ -22,8 +22,6 @@ from edgedepth.photos import read_photo
 
 from .conftest import encoded
 
-EXIT = "EDGEDEPTH_TEST_EXIT"
-
 
 def rows(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()[1:]]
@@ -110,7 +108,9 @@ def test_a_video(video: Path, bundle: Path, tmp_path: Path) -> None:
     assert (summary.labelled, summary.failed) == (5, 0)
 
 
-@pytest.mark.parametrize(("options", "said"), [({"workers": 0}, "workers is 0"), ({"address": "auto"}, "Ray")])
+@pytest.mark.parametrize(
+    ("options", "said"), [({"workers": 0}, "workers is 0"), ({"address": "auto"}, "Ray"), ({"focal_px": 0.0}, "focal")]
+)
 def test_options_that_are_none(
     photos: Path, bundle: Path, tmp_path: Path, options: dict[str, object], said: str
 ) -> None:

@@ -17,7 +17,7 @@ from edgedepth import EdgeDepth, export_bundle
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import DeviceError, OptionError, OutputError, UnsupportedError
 from edgedepth.exporters.base import ExportOptions
-from edgedepth.serving import served_name, write_repository
+from edgedepth.serving import write_repository
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient (the extra serve) has the schema and the client")
 
@@ -41,7 +41,7 @@ class TestTritonRepository:
 
         folder = write_repository(dynamic, "triton", tmp_path / "repository", instances=2)
         for stage, artefact in dynamic.manifest.artefacts.items():
-            model = folder / served_name(dynamic, stage)
+            model = folder / dynamic.served_name(stage)
             config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
             assert config.name == model.name
             assert config.backend == "onnxruntime"
@@ -58,7 +58,7 @@ class TestTritonRepository:
     def test_the_artefacts_come_with_their_weights(self, dynamic: Bundle, tmp_path: Path) -> None:
         folder = write_repository(dynamic, "triton", tmp_path / "repository")
         for stage in dynamic.manifest.artefacts:
-            there = {path.name: path.read_bytes() for path in (folder / served_name(dynamic, stage) / "1").iterdir()}
+            there = {path.name: path.read_bytes() for path in (folder / dynamic.served_name(stage) / "1").iterdir()}
             assert there == {path.name: path.read_bytes() for path in (dynamic.path / stage).iterdir()}
 
     def test_a_fixed_tile_batch_is_not_batched_further(self, mini_bundle: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_ovms_repository(dynamic: Bundle, tmp_path: Path) -> None:
     folder = write_repository(dynamic, "ovms", tmp_path / "repository")
     models = json.loads((folder / "config.json").read_text())["model_config_list"]
     assert [model["config"]["name"] for model in models] == [
-        served_name(dynamic, stage) for stage in dynamic.manifest.artefacts
+        dynamic.served_name(stage) for stage in dynamic.manifest.artefacts
     ]
     assert all((folder / Path(model["config"]["base_path"]).name / "1").is_dir() for model in models)
 
