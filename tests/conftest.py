@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_PICTURES = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _store_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures that outlive a test have a store too that is neither the user's nor another worker's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEDEPTH_HOME", str(tmp_path_factory.mktemp("edgedepth-home")))
+        yield
 
 
 @pytest.fixture(autouse=True)
