@@ -1,11 +1,9 @@
-"""Training pictures and their truth, cut from a scene cache and varied: zoom, flip, colour.
-
-Every batch is drawn from its own generator, so that a resumed run sees what an uninterrupted one would have.
-"""
+"""Training pictures and their truth, cut from scenes on disk or on a device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -13,12 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgedepth.training.scene_cache import SceneCache
+from edgedepth.training.cuts import Colours, Cuts, choose_tiles, choose_views
+from edgedepth.training.scene_cache import CacheSettings, SceneCache
 
-__all__ = ["Batch", "joined", "plain_views", "tile_batch", "view_batch"]
-
-_LEAST_FOV_DEG = 28.0
-_LEAST_ZOOM = 0.6
+__all__ = ["AnyScenes", "Batch", "DeviceScenes", "joined", "plain_views", "tile_batch", "view_batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +40,64 @@ class Batch:
         )
 
 
+class DeviceScenes:
+    """A scene cache held on a device, where batches are cut without the processor's help.
+
+    A small model on a GPU learns faster than processor cores can cut its pictures.
+
+    Args:
+        cache: whose rendered scenes are copied.
+        device: where to.
+    """
+
+    def __init__(self, cache: SceneCache, device: torch.device) -> None:
+        self.settings: CacheSettings = cache.settings
+        self.rendered: npt.NDArray[np.int64] = cache.rendered
+        self.focal_over_width: npt.NDArray[np.float32] = np.array(cache.focal_over_width)
+        self._images = _copied(cache.images, device)
+        self._inverse_depth = _copied(cache.inverse_depth, device)
+
+    @staticmethod
+    def bytes_of(cache: SceneCache) -> int:
+        """What a cache takes on a device."""
+        return cache.images.nbytes + cache.inverse_depth.nbytes
+
+    @torch.no_grad()
+    def cut(self, cuts: Cuts, side: int) -> Batch:
+        """The windows as pictures of side x side pixels: as `tile_batch` and `view_batch` cut them from disk."""
+        device = self._images.device
+        index, top, left, kept, flipped = (
+            torch.from_numpy(part).to(device)[:, None]
+            for part in (cuts.index, cuts.top, cuts.left, cuts.kept, cuts.flipped)
+        )
+        pixel = torch.arange(side, device=device)[None].expand(len(kept), -1)
+        rows = _Taps.at(pixel, side, kept, top)
+        columns = _Taps.at(torch.where(flipped, pixel.flip(1), pixel), side, kept, left)
+        scene = index[:, :, None]
+        upper, lower = (
+            torch.lerp(
+                self._images[scene, row[:, :, None], columns.first[:, None]].float(),
+                self._images[scene, row[:, :, None], columns.second[:, None]].float(),
+                columns.share[:, None, :, None],
+            )
+            for row in (rows.first, rows.second)
+        )
+        image = torch.lerp(upper, lower, rows.share[:, :, None, None]).div_(255)
+        if cuts.colours is not None:
+            image = _recoloured(image, cuts.colours)
+        inverse_depth = self._inverse_depth[scene, rows.nearest[:, :, None], columns.nearest[:, None]].float()
+        if cuts.focal_over_width is not None:
+            inverse_depth *= torch.from_numpy(cuts.focal_over_width).to(device)[:, None, None]
+        return Batch(
+            image=image.permute(0, 3, 1, 2).mul(2).sub_(1).contiguous(),
+            inverse_depth=inverse_depth[:, None],
+            fov_deg=torch.from_numpy(cuts.fov_deg).to(device),
+        )
+
+
+AnyScenes: TypeAlias = SceneCache | DeviceScenes
+
+
 def joined(first: Batch, second: Batch) -> Batch:
     """The pictures of both."""
     return Batch(
@@ -58,55 +112,48 @@ def plain_views(cache: SceneCache, indices: npt.NDArray[np.int64], side: int) ->
     images = [_resized(cache.images[index], side) for index in indices]
     maps = [_resized_map(cache.inverse_depth[index], side) for index in indices]
     fovs = [2 * np.degrees(np.arctan(0.5 / float(cache.focal_over_width[index]))) for index in indices]
-    return _finished(images, maps, fovs, None)
+    return _stacked(images, maps, np.array(fovs, np.float32))
 
 
-def view_batch(cache: SceneCache, random: np.random.Generator, count: int, side: int, *, varied: bool = True) -> Batch:
-    """Whole views, zoomed about their centre, which narrows the field of view by a known amount.
-
-    Args:
-        cache: of scenes.
-        random: of this batch.
-        count: N.
-        side: S in pixels.
-        varied: False takes scenes in order, unzoomed and unflipped, for validation.
-    """
-    rendered = cache.rendered
-    indices = random.choice(rendered, count) if varied else rendered[:count]
-    images, maps, fovs = [], [], []
-    for index in indices:
-        focal = float(cache.focal_over_width[index])
-        zoom = 1.0
-        if varied:
-            widest = 0.5 / np.tan(np.radians(_LEAST_FOV_DEG) / 2)
-            zoom = random.uniform(min(1.0, max(_LEAST_ZOOM, focal / widest)), 1.0)
-        kept = round(cache.settings.side * zoom)
-        start = (cache.settings.side - kept) // 2
-        window = slice(start, start + kept)
-        focal = focal * cache.settings.side / kept
-        images.append(_resized(cache.images[index, window, window], side))
-        maps.append(_resized_map(cache.inverse_depth[index, window, window], side) * np.float32(focal))
-        fovs.append(2 * np.degrees(np.arctan(0.5 / focal)))
-    return _finished(images, maps, fovs, random if varied else None)
+def view_batch(scenes: AnyScenes, random: np.random.Generator, count: int, side: int, *, varied: bool = True) -> Batch:
+    """Whole views of side x side pixels: see `choose_views`."""
+    return _cut(scenes, choose_views(scenes, random, count, varied=varied), side)
 
 
-def tile_batch(cache: SceneCache, random: np.random.Generator, count: int, tile: int) -> Batch:
-    """Tiles as the patch encoder sees them: cut anywhere out of views at full and at half scale.
+def tile_batch(scenes: AnyScenes, random: np.random.Generator, count: int, tile: int) -> Batch:
+    """Tiles of tile x tile pixels: see `choose_tiles`."""
+    return _cut(scenes, choose_tiles(scenes, random, count, tile), tile)
 
-    Args:
-        cache: of scenes, whose side is the model's input size.
-        random: of this batch.
-        count: N.
-        tile: S in pixels.
-    """
+
+def _cut(scenes: AnyScenes, cuts: Cuts, side: int) -> Batch:
+    if isinstance(scenes, DeviceScenes):
+        return scenes.cut(cuts, side)
     images, maps = [], []
-    for index in random.choice(cache.rendered, count):
-        kept = tile * int(random.choice((1, 2)))
-        top, left = random.integers(0, cache.settings.side - kept + 1, 2)
+    for number, index in enumerate(cuts.index):
+        top, left, kept = (int(part[number]) for part in (cuts.top, cuts.left, cuts.kept))
         window = slice(top, top + kept), slice(left, left + kept)
-        images.append(_resized(cache.images[index][window], tile))
-        maps.append(_resized_map(cache.inverse_depth[index][window], tile))
-    return _finished(images, maps, [0.0] * count, random)
+        image = _resized(scenes.images[index][window], side)
+        inverse_depth = _resized_map(scenes.inverse_depth[index][window], side)
+        if cuts.focal_over_width is not None:
+            inverse_depth *= cuts.focal_over_width[number]
+        if cuts.flipped[number]:
+            image, inverse_depth = image[:, ::-1], inverse_depth[:, ::-1]
+        if cuts.colours is not None:
+            image = _recoloured_bytes(image, cuts.colours, number)
+        images.append(image)
+        maps.append(inverse_depth)
+    return _stacked(images, maps, cuts.fov_deg)
+
+
+def _stacked(
+    images: list[npt.NDArray[np.uint8]], maps: list[npt.NDArray[np.float32]], fov_deg: npt.NDArray[np.float32]
+) -> Batch:
+    image = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32))
+    return Batch(
+        image=image.mul_(2 / 255).sub_(1),
+        inverse_depth=torch.from_numpy(np.stack(maps)[:, None]),
+        fov_deg=torch.from_numpy(fov_deg),
+    )
 
 
 def _resized(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
@@ -120,32 +167,52 @@ def _resized_map(inverse_depth: npt.NDArray[np.float16], side: int) -> npt.NDArr
     return np.asarray(cv2.resize(whole, (side, side), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
 
 
-def _finished(
-    images: list[npt.NDArray[np.uint8]],
-    maps: list[npt.NDArray[np.float32]],
-    fovs: list[float],
-    random: np.random.Generator | None,
-) -> Batch:
-    if random is not None:
-        flipped = random.random(len(images)) < 0.5
-        images = [image[:, ::-1] if flip else image for image, flip in zip(images, flipped, strict=True)]
-        maps = [map_[:, ::-1] if flip else map_ for map_, flip in zip(maps, flipped, strict=True)]
-        images = [_recolored(image, random) for image in images]
-    image = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32))
-    return Batch(
-        image=image.mul_(2 / 255).sub_(1),
-        inverse_depth=torch.from_numpy(np.stack(maps)[:, None]),
-        fov_deg=torch.tensor(fovs, dtype=torch.float32),
-    )
-
-
-def _recolored(image: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _recoloured_bytes(image: npt.NDArray[np.uint8], colours: Colours, number: int) -> npt.NDArray[np.uint8]:
     """Gain a channel, contrast curve and saturation, as tables and a matrix on bytes: the batches' main cost."""
-    gain = random.uniform(0.8, 1.2) * random.uniform(0.92, 1.08, 3)
-    curve = random.uniform(0.75, 1.35)
-    levels = np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0, 1) ** curve
+    levels = np.clip(np.linspace(0, 1, 256)[:, None] * colours.gain[number], 0, 1) ** colours.curve[number]
     table = np.round(levels * 255).astype(np.uint8)[None]
-    saturation = random.uniform(0.3, 1.3)
+    saturation = float(colours.saturation[number])
     mixing = saturation * np.eye(3) + (1 - saturation) / 3
     curved = cv2.LUT(np.ascontiguousarray(image), table)
     return np.asarray(cv2.transform(curved, mixing), np.uint8)
+
+
+def _recoloured(image: Tensor, colours: Colours) -> Tensor:
+    """The same of (N, S, S, 3) in 0..1."""
+    gain, curve, saturation = (
+        torch.from_numpy(part).to(image.device).reshape(len(part), 1, 1, -1)
+        for part in (colours.gain, colours.curve, colours.saturation)
+    )
+    curved = image.mul(gain).clamp_(0, 1).pow_(curve)
+    return torch.lerp(curved.mean(-1, keepdim=True), curved, saturation).clamp_(0, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taps:
+    """Between which rows (or columns) of a scene pixels lie, and how far; (N, S) each."""
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+    nearest: Tensor
+
+    @staticmethod
+    def at(pixel: Tensor, side: int, kept: Tensor, start: Tensor) -> _Taps:
+        """Where pixels 0..side-1 of a window lie, which repeats its border. All of it int64, (N, S) and (N, 1)."""
+        place = ((pixel + 0.5) * kept / side - 0.5).clamp(min=0).minimum(kept - 1.0)
+        first = place.floor().long()
+        return _Taps(
+            first=start + first,
+            second=start + torch.minimum(first + 1, kept - 1),
+            share=place - first,
+            nearest=start + (2 * pixel + 1) * kept // (2 * side),
+        )
+
+
+def _copied(array: npt.NDArray[np.generic], device: torch.device, at_once: int = 256) -> Tensor:
+    """A memory map on a device, in parts: two of it need not fit into memory."""
+    dtype = torch.from_numpy(np.zeros(0, array.dtype)).dtype
+    whole = torch.empty(array.shape, dtype=dtype, device=device)
+    for start in range(0, len(array), at_once):
+        whole[start : start + at_once] = torch.from_numpy(np.array(array[start : start + at_once]))
+    return whole

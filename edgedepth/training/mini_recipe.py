@@ -16,7 +16,7 @@ from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.random_init import random_depth_pro
-from edgedepth.training.batches import tile_batch
+from edgedepth.training.batches import AnyScenes, DeviceScenes, tile_batch
 from edgedepth.training.mini_tasks import FovTask, TileTask, WholeTask, sharpening_terms, stage_one_terms
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
@@ -27,6 +27,9 @@ __all__ = ["MINI", "PHASES", "Recipe", "train_mini"]
 
 PHASES = ("tiles", "stage-one", "stage-two", "fov")
 """In their order; each leaves weights of its name."""
+
+_SHARE_OF_DEVICE = 0.6
+"""Of a device's free memory that scenes may take; the rest is for training."""
 
 _WHITENED = 512
 """Tiles that the patch embedding's start is computed from."""
@@ -99,6 +102,7 @@ def train_mini(
     workers: int = 1,
     progress: Progress = silent,
     announce: Announce = unheard,
+    log_every: int = 20,
 ) -> Path:
     """Train depth-pro-mini; a run that was stopped goes on where its last checkpoint was.
 
@@ -110,6 +114,7 @@ def train_mini(
         workers: processes that render, and threads that draw batches.
         progress: is told the steps.
         announce: is told the phases.
+        log_every: steps between logged losses.
 
     Returns:
         The trained weights as they are shipped: fp16 safetensors, in `out`.
@@ -121,11 +126,12 @@ def train_mini(
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
     folder = RunFolder(out, {"recipe": asdict(recipe)})
-    scenes = _Scenes(
-        large=build_scene_cache(cache / "large", recipe.large, workers=workers, announce=announce),
-        small=build_scene_cache(cache / "small", recipe.small, workers=workers, announce=announce),
-        held_out=build_scene_cache(cache / "held-out", recipe.held_out, workers=workers, announce=announce),
-    )
+
+    def built(name: str, settings: CacheSettings) -> SceneCache:
+        return build_scene_cache(cache / name, settings, workers=workers, announce=announce, progress=progress)
+
+    large, small = _near(built("large", recipe.large), built("small", recipe.small), torch.device(device), announce)
+    scenes = _Scenes(large=large, small=small, held_out=built("held-out", recipe.held_out))
     for index, phase in enumerate(recipe.phases):
         if folder.weights_file(phase.name).exists():
             announce(f"{phase.name}: done before")
@@ -133,7 +139,15 @@ def train_mini(
         before = folder.load_weights(recipe.phases[index - 1].name) if index else None
         task = _TASKS[phase.name](recipe, scenes, before)
         announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
-        run_phase(task, phase, folder, device=torch.device(device), drawers=workers, progress=progress)
+        run_phase(
+            task,
+            phase,
+            folder,
+            device=torch.device(device),
+            log_every=log_every,
+            drawers=workers,
+            progress=progress,
+        )
     trained = folder.load_weights(recipe.phases[-1].name)
     folder.save_weights("model", {name: tensor.half() for name, tensor in trained.items()})
     return folder.weights_file("model")
@@ -141,9 +155,24 @@ def train_mini(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scenes:
-    large: SceneCache
-    small: SceneCache
+    large: AnyScenes
+    small: AnyScenes
     held_out: SceneCache
+
+
+def _near(
+    large: SceneCache, small: SceneCache, device: torch.device, announce: Announce
+) -> tuple[AnyScenes, AnyScenes]:
+    """The scenes where they are trained on: a GPU learns from them faster than the processor cuts them."""
+    if device.type != "cuda":
+        return large, small
+    needed = DeviceScenes.bytes_of(large) + DeviceScenes.bytes_of(small)
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed > _SHARE_OF_DEVICE * free:
+        announce(f"the scenes stay on disk: {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free")
+        return large, small
+    announce(f"copying {needed / 1e9:.1f} GB of scenes to {device}")
+    return DeviceScenes(large, device), DeviceScenes(small, device)
 
 
 Weights = Mapping[str, Tensor] | None
@@ -151,7 +180,7 @@ Weights = Mapping[str, Tensor] | None
 
 def _tiles(recipe: Recipe, scenes: _Scenes, _: Weights) -> Task:
     random = np.random.default_rng(recipe.seed)
-    patches = tile_batch(scenes.large, random, _WHITENED, recipe.model.tile).image
+    patches = tile_batch(scenes.large, random, _WHITENED, recipe.model.tile).image.cpu()
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         module = TilePretraining(recipe.model)

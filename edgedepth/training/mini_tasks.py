@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_encoder import image_pyramid
 from edgedepth.models.vit import token_map
-from edgedepth.training.batches import Batch, tile_batch, view_batch
+from edgedepth.training.batches import AnyScenes, Batch, tile_batch, view_batch
 from edgedepth.training.losses import fov_loss, sharpening_loss, stage_one_loss
 from edgedepth.training.relative_error import log_loss
-from edgedepth.training.scene_cache import SceneCache
 from edgedepth.training.tile_pretraining import TilePretraining
 from edgedepth.training.training_loop import TrainedGroup, parameter_groups
 
@@ -53,7 +52,7 @@ class TileTask:
         held_out: for validation.
     """
 
-    def __init__(self, module: TilePretraining, views: SceneCache, large: SceneCache, held_out: SceneCache) -> None:
+    def __init__(self, module: TilePretraining, views: AnyScenes, large: AnyScenes, held_out: AnyScenes) -> None:
         self.module, self._views, self._large = module, views, large
         self._tile = module.config.tile
         self._validation = _validation_batch(held_out, self._tile)
@@ -113,7 +112,7 @@ class WholeTask:
     """
 
     def __init__(
-        self, module: DepthPro, large: SceneCache, held_out: SceneCache, terms: Terms, encoder_share: float
+        self, module: DepthPro, large: AnyScenes, held_out: AnyScenes, terms: Terms, encoder_share: float
     ) -> None:
         self.module, self._large, self._terms, self._share = module, large, terms, encoder_share
         self._validation = _validation_batch(held_out, module.config.input_size)
@@ -157,7 +156,7 @@ class FovTask:
         held_out: for validation.
     """
 
-    def __init__(self, module: DepthPro, views: SceneCache, held_out: SceneCache) -> None:
+    def __init__(self, module: DepthPro, views: AnyScenes, held_out: AnyScenes) -> None:
         self.module, self._views, self._tile = module, views, module.config.tile
         self._validation = _validation_batch(held_out, self._tile)
 
@@ -194,7 +193,7 @@ def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def _validation_batch(held_out: SceneCache, side: int) -> Batch:
+def _validation_batch(held_out: AnyScenes, side: int) -> Batch:
     return view_batch(held_out, np.random.default_rng(0), _VALIDATED, side, varied=False)
 
 

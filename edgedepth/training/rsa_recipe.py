@@ -24,7 +24,7 @@ from edgedepth.training.relative_task import RelativeTask, start_from, start_nea
 from edgedepth.training.rsa_baselines import fit_baselines, save_baselines
 from edgedepth.training.rsa_scenes import SeenScenes, caption_pairs, keep_seen, look_at, read_seen, scene_facts
 from edgedepth.training.run_folder import RunFolder
-from edgedepth.training.scene_cache import CacheSettings, build_scene_cache
+from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
 from edgedepth.training.text_task import ContrastiveText, TextTask
 from edgedepth.training.training_loop import PhaseSettings, run_phase
 
@@ -125,9 +125,12 @@ def train_rsa_mini(
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
     folder = RunFolder(out, {"recipe": asdict(recipe)})
-    places = build_scene_cache(cache / "small", recipe.places, workers=workers, announce=announce)
-    tops = build_scene_cache(cache / "table-tops", recipe.table_tops, workers=workers, announce=announce)
-    held_out = build_scene_cache(cache / "held-out", recipe.held_out, workers=workers, announce=announce)
+
+    def built(name: str, settings: CacheSettings) -> SceneCache:
+        return build_scene_cache(cache / name, settings, workers=workers, announce=announce, progress=progress)
+
+    places, tops = built("small", recipe.places), built("table-tops", recipe.table_tops)
+    held_out = built("held-out", recipe.held_out)
     side = RSA_MINI.relative.preprocess.size
     if not folder.weights_file(recipe.relative.name).exists():
         announce(f"relative: {recipe.relative.steps} steps of {recipe.relative.batch} pictures")

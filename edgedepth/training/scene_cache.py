@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from edgedepth.core.errors import OutputError, TrainingError
 from edgedepth.core.files import write_file
-from edgedepth.core.progress import Announce, unheard
+from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.training.scenes import HELD_OUT_SEED, render_scene
 
 __all__ = ["CacheSettings", "SceneCache", "build_scene_cache", "squash_of"]
@@ -103,7 +103,12 @@ def _files(settings: CacheSettings) -> dict[str, tuple[tuple[int, ...], np.dtype
 
 
 def build_scene_cache(
-    folder: Path, settings: CacheSettings, *, workers: int = 1, announce: Announce = unheard
+    folder: Path,
+    settings: CacheSettings,
+    *,
+    workers: int = 1,
+    announce: Announce = unheard,
+    progress: Progress = silent,
 ) -> SceneCache:
     """Render what a cache does not hold yet, and open it.
 
@@ -112,6 +117,7 @@ def build_scene_cache(
         settings: what it shall hold.
         workers: processes that render.
         announce: is told what is being done.
+        progress: is told how many scenes are rendered.
 
     Raises:
         TrainingError: the folder holds another cache, a damaged one or something else.
@@ -125,7 +131,7 @@ def build_scene_cache(
         missing = np.flatnonzero(_open(folder, settings).focal_over_width == 0).tolist()
         if missing:
             announce(f"rendering {len(missing)} scenes of {settings.side}x{settings.side} into {folder}")
-            _render(folder, settings, missing, workers)
+            _render(folder, settings, missing, workers, progress)
     except OSError as problem:
         raise OutputError(
             f"scenes can't be kept in {folder}: {problem.strerror or problem}",
@@ -186,15 +192,27 @@ def _open(folder: Path, settings: CacheSettings) -> SceneCache:
     return SceneCache(settings=settings, images=arrays[0], inverse_depth=arrays[1], focal_over_width=arrays[2])
 
 
-def _render(folder: Path, settings: CacheSettings, missing: list[int], workers: int) -> None:
-    if workers == 1:
-        _render_share(folder, settings, missing)
-        return
+def _render(folder: Path, settings: CacheSettings, missing: list[int], workers: int, progress: Progress) -> None:
     shares = [missing[start : start + _SHARE] for start in range(0, len(missing), _SHARE)]
+    done = 0
+
+    def tell(scenes: int) -> None:
+        nonlocal done
+        done += scenes
+        progress(f"scenes of {settings.side}x{settings.side}", done, len(missing))
+
+    tell(0)
+    if workers == 1:
+        for share in shares:
+            _render_share(folder, settings, share)
+            tell(len(share))
+        return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
-        for done in [pool.submit(_render_share, folder, settings, share) for share in shares]:
-            done.result()
+        rendered = {pool.submit(_render_share, folder, settings, share): len(share) for share in shares}
+        for future in as_completed(rendered):
+            future.result()
+            tell(rendered[future])
     except BrokenProcessPool as problem:
         raise TrainingError(
             "a process that renders scenes was killed", remedy="start again, with fewer --workers if memory is short"

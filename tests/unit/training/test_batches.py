@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from edgedepth.training.batches import Batch, tile_batch, view_batch
+from edgedepth.training.batches import AnyScenes, Batch, DeviceScenes, tile_batch, view_batch
+from edgedepth.training.cuts import Cuts, choose_tiles, choose_views
 from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
 
 from .ray_truth import nearest, rays, stage
@@ -240,3 +242,41 @@ def test_a_batch_goes_to_a_device() -> None:
     batch = view_batch(cache_of([60]), drawn(14), 2, 16)
     assert same(batch.to(torch.device("cpu")), batch)
     assert batch.to(torch.device("meta")).image.device.type == "meta"
+
+
+# --- on a device
+
+
+def views(cache: SceneCache, random: np.random.Generator, count: int, side: int) -> Cuts:
+    return choose_views(cache, random, count)
+
+
+@pytest.mark.parametrize(("make", "choose"), [(view_batch, views), (tile_batch, choose_tiles)])
+@pytest.mark.parametrize("side", [24, 32, 96])
+def test_scenes_on_a_device_give_the_batches_that_those_on_disk_give(
+    make: Callable[[AnyScenes, np.random.Generator, int, int], Batch],
+    choose: Callable[[SceneCache, np.random.Generator, int, int], Cuts],
+    side: int,
+) -> None:
+    """Two implementations of the same cuts: cv2 on bytes, and torch in floating point."""
+    random = drawn(15)
+    cache = cache_of([60, 0, 75, 90], 2 * side)
+    cache.images[:] = random.integers(0, 256, cache.images.shape)
+    cache.inverse_depth[:] = random.random(cache.inverse_depth.shape)
+    on_disk = make(cache, drawn(16), 24, side)
+    on_device = make(DeviceScenes(cache, torch.device("cpu")), drawn(16), 24, side)
+    equal = (on_device.inverse_depth == on_disk.inverse_depth).flatten(1).all(1)
+    # A pixel whose centre lies on the border of two of the scene's is either's: cv2's choice varies with its version.
+    on_border = (2 * np.arange(side) + 1) * choose(cache, drawn(16), 24, side).kept[:, None] % (2 * side) == 0
+    assert equal[~on_border.any(1)].all()
+    assert int((~on_border.any(1)).sum()) >= 12
+    assert torch.equal(on_device.fov_deg, on_disk.fov_deg)
+    # Bytes are rounded three times on the way (resize, curve, saturation): half a level each, times the curves' slope.
+    error = (on_device.image - on_disk.image).abs() * 127.5
+    assert float(error.mean()) < 0.6
+    assert float(error.quantile(0.999)) < 3
+
+
+def test_scenes_on_a_device_say_what_they_take() -> None:
+    cache = cache_of([60, 70])
+    assert DeviceScenes.bytes_of(cache) == 2 * SIDE * SIDE * (3 + 2)

@@ -62,7 +62,13 @@ def test_it_is_read_only(four: SceneCache) -> None:
 
 def test_two_workers_make_what_one_makes(four: SceneCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene_cache, "_SHARE", 1)
-    assert content(build_scene_cache(tmp_path / "two", FOUR, workers=2)) == content(four)
+    told: list[tuple[int, int]] = []
+
+    def progress(_step: str, done: int, total: int) -> None:
+        told.append((done, total))
+
+    assert content(build_scene_cache(tmp_path / "two", FOUR, workers=2, progress=progress)) == content(four)
+    assert told == [(done, 4) for done in range(5)]
 
 
 # --- going on
