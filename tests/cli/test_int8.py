@@ -39,8 +39,6 @@ from edgedepth.verifying import verify_bundle
 
 from .conftest import Cli
 
-pytestmark = pytest.mark.xdist_group("int8-cli")  # the bundle is exported once
-
 FRAMES = 4
 MINI = ("export", "--model", "depth-pro-mini", "--int8")
 

@@ -45,13 +45,10 @@ from edgedepth.trt.lint import lint_file
 from edgedepth.trt.options import EngineOptions
 from edgedepth.verify.depth_errors import compare_depth
 
-pytestmark = [
-    pytest.mark.xdist_group("tensorrt"),
-    pytest.mark.skipif(
-        sys.platform != "linux" or platform.machine() != "x86_64",
-        reason="PyPI has TensorRT-RTX for Linux on x86-64 alone",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="PyPI has TensorRT-RTX for Linux on x86-64 alone",
+)
 
 SMS = (86, 89, 120)
 HAS_GPU = False
