@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import io
 import os
@@ -34,18 +35,26 @@ SEPARATE = ("tests/cli/test_docs.py",)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Under --dist loadgroup a file without a group of its own is a group: its fixtures are made by one worker."""
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    from xdist.scheduler import LoadGroupScheduling
+    """A file's tests run in one worker, so that its fixtures are made once.
 
-    class ByFile(LoadGroupScheduling):
+    xdist_group would do for some files what this does for all, and pytest 9.2 doesn't hand its groups to xdist 3.8.
+    """
+    if config.getvalue("dist") not in ("loadfile", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            group = super()._split_scope(nodeid)
-            file = nodeid.partition("::")[0]
-            return group if group != nodeid or file in SEPARATE else file
+            file = super()._split_scope(nodeid)
+            return nodeid if file in SEPARATE else file
 
     return ByFile(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is here to stay: without this every full garbage collection walks through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

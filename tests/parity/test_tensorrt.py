@@ -154,7 +154,6 @@ def fp8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(folder / "bundle")
 
 
-@pytest.mark.xdist_group("fp8")  # its fixture is a calibrated export
 class TestFp8:
     def test_rtx_builds_it_for_those_that_have_fp8(self, fp8: Bundle) -> None:
         assert fp8.manifest.precision == "fp8"
