@@ -86,7 +86,7 @@ OnceARun = Callable[[str, Callable[[Path], object]], Path]
 def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
     """Makes a folder by its name, once for all workers: exports take seconds.
 
-    Each worker gets links to the files: what it adds to the folder, or replaces there, stays its own.
+    Each worker gets a copy: what verify and bench keep in a bundle stays its own. (onnx opens no weights behind links.)
     """
     mine = tmp_path_factory.getbasetemp()
     everyones = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "once"
@@ -98,7 +98,7 @@ def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
             if not made.exists():
                 make(unfinished)
                 unfinished.rename(made)
-        return shutil.copytree(made, tmp_path_factory.mktemp(name) / "bundle", copy_function=os.link)
+        return shutil.copytree(made, tmp_path_factory.mktemp(name) / "bundle")
 
     return folder
 
