@@ -51,8 +51,10 @@ def edgedepth_commands(lines: list[str]) -> Iterator[tuple[str, dict[str, str], 
 
 def exports_the_same_anywhere(words: list[str]) -> bool:
     """Whether it is an export of published weights into a folder: no file of the page and no store has a part in it."""
+    if words[0] != "export":
+        return False
     args = build_parser().parse_args(words)
-    return args.command == "export" and args.out is not None and args.weights is None and args.calib is None
+    return args.out is not None and args.weights is None and args.calib is None
 
 
 RunPage = Callable[[list[str]], None]
