@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.declared import DeclaredSession, FoundTensor, undeclared
 from edgedepth.core.errors import BundleTamperedError, DeviceError, OptionError, StageError
-from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers, receive_output
 from edgedepth.core.optional import installed_version, require
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 
 __all__ = ["CoreAiBackend", "CoreAiSession"]
@@ -50,7 +51,7 @@ class CoreAiBackend:
         return CoreAiSession(bundle.file(artefact.path).parent, artefact.stage, options)
 
 
-class CoreAiSession:
+class CoreAiSession(DeclaredSession):
     """One model asset; a Session. Runs from several threads are done one after the other.
 
     Args:
@@ -72,12 +73,15 @@ class CoreAiSession:
         runtime = require("coreai.runtime", extra="coreai", purpose="to run Core AI bundles")
         _check_whole(asset)
         self._array: Any = runtime.NDArray
-        self._stage = stage
+        super().__init__(stage)
         self._loop: _Loop | None = _Loop(f"edgedepth-coreai-{stage.name}")
         try:
             self._opened: AbstractAsyncContextManager[Any] = authoring.AIModelAsset.load(asset).executable()
             self._function: Any = self._loop.run(self._open())
-            _compare_declaration(asset, stage, self._function.desc)
+            described = self._function.desc
+            inputs = _tensors(described.input_names, described.input_descriptor)
+            if found := undeclared(stage, inputs, _tensors(described.output_names, described.output_descriptor)):
+                raise BundleTamperedError(f"{asset} has {found}", remedy=_EXPORT_AGAIN)
         except BundleTamperedError:
             self.close()
             raise
@@ -85,16 +89,6 @@ class CoreAiSession:
             self._loop.stop()
             self._loop = None
             raise BundleTamperedError(f"{asset} doesn't load in Core AI: {error}", remedy=_EXPORT_AGAIN) from error
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:
@@ -117,14 +111,7 @@ class CoreAiSession:
                 remedy="if memory ran out, export with a smaller --tile-batch",
             ) from error
         for name, result in results.items():
-            array = outputs[name].numpy()
-            if array.dtype != result.dtype or array.shape != result.shape:
-                raise StageError(
-                    f"stage {self._stage.name}: output {name!r} came as {array.dtype} {array.shape}; "
-                    f"{result.dtype} {result.shape} is declared",
-                    remedy=_EXPORT_AGAIN,
-                )
-            np.copyto(result, array)
+            receive_output(self._stage, name, outputs[name].numpy(), result, remedy=_EXPORT_AGAIN)
         return results
 
     def close(self) -> None:
@@ -189,15 +176,5 @@ def _check_device(device: str) -> None:
         )
 
 
-def _compare_declaration(asset: Path, stage: StageSpec, described: Any) -> None:
-    """The manifest is what programs allocate by: an asset that says otherwise isn't the bundle's."""
-    for what, specs, names, descriptor_of in (
-        ("inputs", stage.inputs, described.input_names, described.input_descriptor),
-        ("outputs", stage.outputs, described.output_names, described.output_descriptor),
-    ):
-        expected = sorted((spec.name, spec.dtype, tuple(spec.shape)) for spec in specs)
-        found = sorted((name, descriptor_of(name).dtype, tuple(descriptor_of(name).shape)) for name in names)
-        if found != expected:
-            raise BundleTamperedError(
-                f"{asset} has the {what} {found}; the manifest declares {expected}", remedy=_EXPORT_AGAIN
-            )
+def _tensors(names: Sequence[str], descriptor_of: Callable[[str], Any]) -> list[FoundTensor]:
+    return [(name, descriptor_of(name).dtype, descriptor_of(name).shape) for name in names]

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.declared import DeclaredSession, undeclared
 from edgedepth.core.errors import BundleTamperedError, EdgeDepthError, StageError
-from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers, receive_output
 from edgedepth.core.mlpackage import package_of
 from edgedepth.core.optional import installed_version
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.core.targets import exists_on
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.coreml_devices import DEVICES, elsewhere
@@ -122,7 +123,7 @@ class CoreMlBackend:
         )
 
 
-class CoreMlSession:
+class CoreMlSession(DeclaredSession):
     """One function of a package; a Session.
 
     Args:
@@ -148,22 +149,17 @@ class CoreMlSession:
         open_predictor: OpenPredictor = open_core_ml,
     ) -> None:
         refuse_options(options, "coreml", "threads", "streams", "performance", "dla_core", "build_if_missing")
-        self._stage = stage
+        super().__init__(stage)
         self._predictor: Predictor | None = open_predictor(package, stage, function, options)
         self._device = self._predictor.device
         self._pictures = self._predictor.pictures
-        _compare_declaration(package, stage, self._predictor.stage)
+        inputs, outputs = (
+            [(spec.name, spec.dtype, spec.shape) for spec in specs]
+            for specs in (self._predictor.stage.inputs, self._predictor.stage.outputs)
+        )
+        if found := undeclared(stage, inputs, outputs):
+            raise BundleTamperedError(f"{package} has {found}", remedy=_EXPORT_AGAIN)
         _log.debug("stage %s runs on %s", stage.name, self._device)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:
@@ -189,7 +185,7 @@ class CoreMlSession:
                 remedy="try device='cpu'; if memory ran out, export with a smaller --tile-batch",
             ) from error
         for name, result in results.items():
-            self._receive(name, outputs.get(name), result)
+            receive_output(self._stage, name, outputs.get(name), result, remedy=_EXPORT_AGAIN)
         return results
 
     @property
@@ -201,32 +197,8 @@ class CoreMlSession:
         """Free the weights and buffers."""
         self._predictor = None
 
-    def _receive(self, name: str, output: npt.NDArray[Any] | None, result: Array) -> None:
-        """copyto would broadcast and cast: what comes has to be what was declared."""
-        if output is result:
-            return
-        if output is None or output.dtype != result.dtype or output.shape != result.shape:
-            got = "nothing" if output is None else f"{output.dtype} {output.shape}"
-            raise StageError(
-                f"stage {self._stage.name}: output {name!r} came as {got}; {result.dtype} {result.shape} is declared",
-                remedy=_EXPORT_AGAIN,
-            )
-        np.copyto(result, output)
-
 
 def _as_picture(tensor: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """(1, 3, H, W) in -1..1 as the nearest (H, W, 3) uint8: what a package with picture inputs takes."""
     levels = np.clip(np.rint((tensor[0] + 1) * np.float32(127.5)), 0, 255)
     return np.ascontiguousarray(np.moveaxis(levels, 0, -1), np.uint8)
-
-
-def _compare_declaration(package: Path, stage: StageSpec, declared: StageSpec) -> None:
-    """The manifest is what programs allocate by: a package that says otherwise isn't the bundle's."""
-    for what in ("inputs", "outputs"):
-        expected, found = (
-            sorted((spec.name, spec.dtype, spec.shape) for spec in getattr(one, what)) for one in (stage, declared)
-        )
-        if found != expected:
-            raise BundleTamperedError(
-                f"{package} has the {what} {found}; the manifest declares {expected}", remedy=_EXPORT_AGAIN
-            )

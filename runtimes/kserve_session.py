@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.declared import DeclaredSession
 from edgedepth.core.errors import DeviceError, MissingExtraError, OptionError, StageError
-from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers, receive_output
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 
 __all__ = ["KServeBackend", "KServeSession"]
@@ -55,7 +56,7 @@ class KServeBackend:
         return KServeSession(self._url, bundle.served_name(stage), artefact.stage)
 
 
-class KServeSession:
+class KServeSession(DeclaredSession):
     """One of a server's models; a Session.
 
     Args:
@@ -70,7 +71,8 @@ class KServeSession:
     """
 
     def __init__(self, url: str, model: str, stage: StageSpec) -> None:
-        self._stage, self._model, self.device = stage, model, f"{url} ({model})"
+        super().__init__(stage)
+        self._model, self.device = model, f"{url} ({model})"
         self._grpc = _client_module()
         self._client: Any = _client(url)
         try:
@@ -82,16 +84,6 @@ class KServeSession:
             self._check_model(self._client.get_model_metadata(model))
         except self._grpc.InferenceServerException as error:
             raise _no_server(url, error) from error
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run the stage once, over the network; as Session.run says."""
@@ -112,14 +104,8 @@ class KServeSession:
                 f"stage {self._stage.name}: the server failed: {error}", remedy="see the server's log"
             ) from error
         for name, buffer in buffers.items():
-            array = result.as_numpy(name)
-            if array is None or array.shape != buffer.shape or array.dtype != buffer.dtype:
-                got = "nothing" if array is None else f"{array.dtype} {array.shape}"
-                raise StageError(
-                    f"stage {self._stage.name}: output {name!r} came as {got}, not as {buffer.dtype} {buffer.shape}",
-                    remedy="the server holds another bundle: write its repository from this one",
-                )
-            buffer[...] = array
+            remedy = "the server holds another bundle: write its repository from this one"
+            receive_output(self._stage, name, result.as_numpy(name), buffer, remedy=remedy)
         return buffers
 
     def close(self) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.declared import DeclaredSession, FoundTensor, undeclared
 from edgedepth.core.errors import BundleError, BundleTamperedError, DeviceError, MissingExtraError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
-from edgedepth.core.spec import Precision, StageSpec, TensorSpec
+from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.mapped_files import forget_mapped_pages
 from edgedepth.runtimes.openvino_cache import compiled_cache
@@ -69,7 +70,7 @@ class OpenVinoBackend:
         )
 
 
-class OpenVinoSession:
+class OpenVinoSession(DeclaredSession):
     """One IR, compiled for one device; a Session.
 
     run() may be called from several threads: each takes a request of its own, with buffers of its own.
@@ -101,23 +102,15 @@ class OpenVinoSession:
         bundle: Path | None = None,
         fused: bool = True,
     ) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._process = os.getpid()
         self._compiled: Any = _compile(path, stage, options, precision, bundle, fused=fused)
         self._idle: list[Any] = []  # requests that no run is using
-        _compare_declaration(path, stage, self._compiled)
+        inputs, outputs = (_ports(self._compiled, kind, stage) for kind in ("inputs", "outputs"))
+        if found := undeclared(stage, inputs, outputs, named=False):
+            raise BundleTamperedError(f"{path} has {found}", remedy=_EXPORT_AGAIN)
         self._device = in_words(_core(), self._compiled)
         _log.debug("stage %s runs on %s (OpenVINO)", stage.name, self._device)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:
@@ -240,24 +233,12 @@ def _properties(options: SessionOptions) -> dict[str, str]:
     return properties
 
 
-def _compare_declaration(path: Path, stage: StageSpec, compiled: Any) -> None:
-    """The manifest is what programs allocate by: a file that says otherwise isn't the bundle's."""
-    for kind, declared, ports in (
-        ("inputs", stage.inputs, compiled.inputs),
-        ("outputs", stage.outputs, compiled.outputs),
-    ):
-        expected = [
-            (spec.name, spec.dtype, tuple(-1 if isinstance(size, str) else size for size in spec.shape))
-            for spec in declared
-        ]
-        found = [_port(port, [spec.name for spec in declared]) for port in ports]
-        if sorted(expected) != sorted(found):
-            raise BundleTamperedError(
-                f"{path} has the {kind} {found}; the manifest declares {expected}", remedy=_EXPORT_AGAIN
-            )
+def _ports(compiled: Any, kind: str, stage: StageSpec) -> list[FoundTensor]:
+    declared = [spec.name for spec in getattr(stage, kind)]
+    return [_port(port, declared) for port in getattr(compiled, kind)]
 
 
-def _port(port: Any, declared: list[str]) -> tuple[str, str, tuple[int, ...]]:
+def _port(port: Any, declared: list[str]) -> FoundTensor:
     """Name, dtype and shape, -1 for what may vary. A port may have several names; a declared one is told first."""
     names = sorted(port.get_names())
     dtype = port.get_element_type().get_type_name()

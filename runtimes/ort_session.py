@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.declared import DeclaredSession, FoundTensor, undeclared
 from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
 
 __all__ = ["OrtBackend", "OrtSession", "check_started", "providers_for"]
@@ -86,7 +87,7 @@ def providers_for(device: str, available: Sequence[str]) -> list[Provider]:
     return [(_CUDA, {"device_id": index or "0", "use_tf32": "0"}), cpu]
 
 
-class OrtSession:
+class OrtSession(DeclaredSession):
     """One ONNX file, opened; a Session.
 
     run() may be called from several threads: each call binds its own buffers.
@@ -106,21 +107,12 @@ class OrtSession:
 
     def __init__(self, path: Path, stage: StageSpec, options: SessionOptions, *, without: Sequence[str] = ()) -> None:
         refuse_options(options, "onnx", "streams", "performance", "dla_core", "build_if_missing")
-        self._stage = stage
+        super().__init__(stage)
         self._session: Any = _load(path, options, without)
-        _compare_declaration(path, stage, self._session)
+        if found := undeclared(stage, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())):
+            raise BundleTamperedError(f"{path} has {found}", remedy=_EXPORT_AGAIN)
         self._device = _device_in_words(self._session)
         _log.debug("stage %s runs on %s (onnxruntime)", stage.name, self._device)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:
@@ -226,18 +218,8 @@ def _session_options(ort: Any, options: SessionOptions) -> Any:
     return chosen
 
 
-def _compare_declaration(path: Path, stage: StageSpec, session: Any) -> None:
-    """The manifest is what programs allocate by: a file that says otherwise isn't the bundle's."""
-    for kind, declared, actual in (
-        ("inputs", stage.inputs, session.get_inputs()),
-        ("outputs", stage.outputs, session.get_outputs()),
-    ):
-        expected = [(spec.name, spec.dtype, list(spec.shape)) for spec in declared]
-        found = [(arg.name, _NUMPY_DTYPES.get(arg.type, arg.type), list(arg.shape)) for arg in actual]
-        if sorted(map(str, expected)) != sorted(map(str, found)):
-            raise BundleTamperedError(
-                f"{path} has the {kind} {found}; the manifest declares {expected}", remedy=_EXPORT_AGAIN
-            )
+def _tensors(args: Any) -> list[FoundTensor]:
+    return [(arg.name, _NUMPY_DTYPES.get(arg.type, arg.type), arg.shape) for arg in args]
 
 
 def _device_in_words(session: Any) -> str:

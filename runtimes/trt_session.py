@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.core.declared import DeclaredSession, undeclared
 from edgedepth.core.errors import EngineError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.trt.adapter import Engine
 from edgedepth.trt.foreign import is_device_array
 from edgedepth.trt.memory import DeviceArray, DeviceArrays, as_device_array
@@ -24,7 +25,7 @@ _MOST_GRAPHS = 8  # a program runs a stage on one or two sets of buffers; more m
 log = logging.getLogger("edgedepth")
 
 
-class TrtSession:
+class TrtSession(DeclaredSession):
     """An engine and its buffers, allocated at the first run and kept.
 
     Feeds are numpy arrays or device arrays (DLPack, `__cuda_array_interface__`; float32, C-contiguous); `out` takes the
@@ -44,24 +45,22 @@ class TrtSession:
     """
 
     def __init__(self, stage: StageSpec, engine: Engine, arrays: DeviceArrays, device: str) -> None:
-        _compare_declaration(stage, engine)
+        inputs, outputs = (
+            [(tensor.name, tensor.dtype, tensor.shape) for tensor in engine.tensors if tensor.is_input == is_input]
+            for is_input in (True, False)
+        )
+        if found := undeclared(stage, inputs, outputs, named=False):
+            raise EngineError(
+                f"the engine of stage {stage.name} has {found}",
+                remedy="build it again: edgedepth build BUNDLE",  # the backend puts the path in
+            )
         self.arrays = arrays
-        self._stage = stage
+        super().__init__(stage)
         self._engine: Engine | None = engine
         self._device = device
         self._staging: dict[str, Array] = {}
         self._buffers: dict[str, DeviceArray] = {}
         self._graphs: dict[tuple[object, ...], Callable[[], None] | None] = {}
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:
@@ -183,18 +182,3 @@ class TrtSession:
             self._graphs.clear()  # they hold the old address
             self._buffers[name] = self.arrays.resident(shape)
         return self._buffers[name]
-
-
-def _compare_declaration(stage: StageSpec, engine: Engine) -> None:
-    """The manifest is what programs allocate by: an engine that says otherwise isn't the bundle's."""
-    for kind, declared, is_input in (("inputs", stage.inputs, True), ("outputs", stage.outputs, False)):
-        expected = sorted(
-            (spec.name, spec.dtype, tuple(-1 if isinstance(size, str) else size for size in spec.shape))
-            for spec in declared
-        )
-        found = sorted((t.name, t.dtype, t.shape) for t in engine.tensors if t.is_input == is_input)
-        if expected != found:
-            raise EngineError(
-                f"the engine of stage {stage.name} has the {kind} {found}; the manifest declares {expected}",
-                remedy="build it again: edgedepth build BUNDLE",  # the backend puts the path in
-            )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
+import hashlib
+import io
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from edgedepth.core.progress import silent
 
@@ -21,6 +29,42 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_PICTURES = ROOT.parent / "shared" / "data"
+
+SEPARATE = ("tests/cli/test_docs.py",)
+"""Files whose tests share nothing, and take long enough to be dealt to the workers one by one."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run in one worker, so that its fixtures are made once.
+
+    xdist_group would do for some files what this does for all, and pytest 9.2 doesn't hand its groups to xdist 3.8.
+    """
+    if config.getvalue("dist") not in ("loadfile", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return nodeid if file in SEPARATE else file
+
+    return ByFile(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is here to stay: without this every full garbage collection walks through it."""
+    if "torch" in sys.modules:
+        _remember_torchs_translations()
+    gc.collect()
+    gc.freeze()
+
+
+def _remember_torchs_translations() -> None:
+    """torch.onnx.export lists anew for every graph how operators are translated: 0.4 s of a stage's 2.5 s."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +89,53 @@ def real_pictures() -> Path:
     return REAL_PICTURES
 
 
+OnceARun = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
+    """Makes a folder by its name, once for all workers: exports take seconds.
+
+    Each worker gets a copy: what verify and bench keep in a bundle stays its own. (onnx opens no weights behind links.)
+    """
+    mine = tmp_path_factory.getbasetemp()
+    everyones = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "once"
+    everyones.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made, unfinished = everyones / name, everyones / f"{name}.unfinished"
+        with FileLock(everyones / f"{name}.lock"):
+            if not made.exists():
+                make(unfinished)
+                unfinished.rename(made)
+        return shutil.copytree(made, tmp_path_factory.mktemp(name) / "bundle")
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(once_a_run: OnceARun) -> Callable[..., Path]:
+    """The bundle that `edgedepth export` makes of words, made once a run. Copy it before changing anything in it."""
+    from edgedepth.cli import build_parser, main
+
+    @functools.cache
+    def bundle(*words: str) -> Path:
+        meant = vars(build_parser().parse_args(["export", *words]))
+        del meant["run"], meant["out"], meant["json"], meant["verbose"]
+        same = hashlib.sha256(
+            repr(sorted(meant.items())).encode()
+        ).hexdigest()  # whatever is a default and was left out
+
+        def export(out: Path) -> None:
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                assert main(["export", *words, "--out", str(out)]) == 0, said.getvalue()
+
+        return once_a_run(f"exported-{same[:8]}", export)
+
+    return bundle
+
+
 @pytest.fixture(scope="session")
 def mini() -> LoadedModel:
     """The mini on its seeded random weights."""
@@ -54,17 +145,15 @@ def mini() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def mini_bundle(mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mini_bundle(mini: LoadedModel, once_a_run: OnceARun) -> Path:
     """The mini's fp32 ONNX bundle, exported once for the whole suite. Copy it before changing anything in it."""
     from edgedepth.exporters.base import ExportOptions, exporter_for
 
-    return exporter_for("onnx").export(mini, ExportOptions(), tmp_path_factory.mktemp("mini") / "bundle").path
+    return once_a_run("mini", lambda out: exporter_for("onnx").export(mini, ExportOptions(), out))
 
 
 @pytest.fixture(scope="session")
-def mini_openvino(
-    mini: LoadedModel, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Precision], Path]:
+def mini_openvino(mini: LoadedModel, mini_bundle: Path, once_a_run: OnceARun) -> Callable[[Precision], Path]:
     """The mini's OpenVINO bundle of a precision, made of the graphs of its ONNX bundle: tracing them takes longest."""
     from edgedepth.core.bundle import open_bundle
     from edgedepth.exporters.base import ExportOptions
@@ -76,8 +165,10 @@ def mini_openvino(
     traced = open_bundle(mini_bundle)
     sources = {name: traced.file(artefact.path) for name, artefact in traced.manifest.artefacts.items()}
     folded = stage_modules(mini.module, folded=True)["decoder"]  # ONNX bundles have it unfolded
-    sources["decoder"] = tmp_path_factory.mktemp("folded") / "decoder.onnx"
-    export_stage(folded, mini.spec.stage("decoder"), sources["decoder"], precision="fp32", opset=20)
+
+    def trace_decoder(folder: Path) -> None:
+        folder.mkdir()
+        export_stage(folded, mini.spec.stage("decoder"), folder / "decoder.onnx", precision="fp32", opset=20)
 
     @functools.cache
     def bundle(precision: Precision) -> Path:
@@ -85,9 +176,12 @@ def mini_openvino(
             fp32_weights = fp32_weights_of(module)
             onnx_to_ir(sources[stage.name], path, stage, precision=precision, about={}, fp32_weights=fp32_weights)
 
-        recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={}, folded=True)
-        out = tmp_path_factory.mktemp("openvino") / precision
-        return export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent).path
+        def write(out: Path) -> None:
+            sources["decoder"] = once_a_run("folded", trace_decoder) / "decoder.onnx"
+            recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={}, folded=True)
+            export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent)
+
+        return once_a_run(f"openvino-{precision}", write)
 
     return bundle
 
@@ -101,16 +195,12 @@ def trained_mini() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def mini_coreml(trained_mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def mini_coreml(exported: Callable[..., Path]) -> Callable[..., Path]:
     """The trained mini's Core ML bundle of a precision and a compute layout. Copy it before changing anything in it."""
-    from edgedepth.exporters.base import ExportOptions, exporter_for
-    from edgedepth.exporters.coreml_options import CoreMlOptions
 
-    @functools.cache
     def bundle(precision: Precision, compute_layout: ComputeLayout = "gpu") -> Path:
-        options = ExportOptions(precision=precision, coreml=CoreMlOptions(compute_layout=compute_layout))
-        out = tmp_path_factory.mktemp("coreml") / f"{precision}-{compute_layout}"
-        return exporter_for("coreml").export(trained_mini, options, out).path
+        words = ("--target", "coreml", f"--{precision}", "--compute-layout", compute_layout)
+        return exported("--model", "depth-pro-mini", *words)
 
     return bundle
 
@@ -140,11 +230,11 @@ def tiny() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(tiny: LoadedModel, once_a_run: OnceARun) -> Path:
     """The tiny's fp32 ONNX bundle, exported once. Copy it before changing anything in it."""
     from edgedepth.exporters.base import ExportOptions, exporter_for
 
-    return exporter_for("onnx").export(tiny, ExportOptions(), tmp_path_factory.mktemp("tiny") / "bundle").path
+    return once_a_run("tiny", lambda out: exporter_for("onnx").export(tiny, ExportOptions(), out))
 
 
 @pytest.fixture

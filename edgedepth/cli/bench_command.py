@@ -15,16 +15,17 @@ import shlex
 from pathlib import Path
 
 from edgedepth.bench.comparing import Comparison, compare_runs, parse_limit
-from edgedepth.bench.contenders import PEERS, choose_contenders
+from edgedepth.bench.contenders import choose_contenders
 from edgedepth.bench.kept import keep_timings
-from edgedepth.bench.running import FRAMES, WARM_UP, bench
+from edgedepth.bench.running import FRAMES, bench
 from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
+from edgedepth.cli.timing_arguments import add_timing, print_machine, print_notes
 from edgedepth.core.errors import OptionError
 from edgedepth.core.plain import to_plain
-from edgedepth.core.runs import Entry, Quantiles, Run, read_run
+from edgedepth.core.runs import Quantiles, Run, read_run
 
-__all__ = ["SUMMARY", "add_arguments", "print_bench", "print_machine", "run"]
+__all__ = ["SUMMARY", "add_arguments", "print_bench", "run"]
 
 SUMMARY = "time bundles side by side, or compare two such runs"
 COMPARE = "compare"
@@ -41,23 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="auto", help="without BUNDLE: those of onnx, openvino, trt or coreml only")
     parser.add_argument("--model", help="without BUNDLE: those of this model only")
-    parser.add_argument(
-        "--peer",
-        action="append",
-        choices=PEERS,
-        default=[],
-        help="time this beside the bundles: the eager PyTorch reference",
-    )
-    parser.add_argument(
-        "--frames", type=int, default=FRAMES, metavar="N", help="timed frames of each (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--warm-up",
-        type=int,
-        default=WARM_UP,
-        metavar="N",
-        help="frames before them, until they are steady, at most N (default: %(default)s)",
-    )
+    add_timing(parser, frames=FRAMES)
     add_device(parser)
     add_weights(parser, "with --peer torch: ")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the run's folder (default: {_OUT})")
@@ -135,23 +120,10 @@ def print_bench(made: Run) -> None:
     ]
     if steps:
         print_table(("entry", "step", "p50 ms", "p90", "p99"), steps)
-    _print_outcomes(made.entries)
-
-
-def print_machine(made: Run) -> None:
-    """What it was measured on, in lines."""
-    for name, value in made.machine.items():
-        print(f"{name:14} {value}")
-    print(f"{'versions':14} " + ", ".join(f"{name} {version}" for name, version in made.versions.items()))
-
-
-def _print_outcomes(entries: tuple[Entry, ...]) -> None:
-    """Why entries have no figures, and what has to be known of those that have."""
-    for entry in entries:
+    for entry in made.entries:
         if entry.status in ("failed", "skipped"):
             print(f"{entry.status}: {entry.name}: {entry.reason}")
-        for line in entry.timing.notes if entry.timing else ():
-            print(f"note: {entry.name}: {line}")
+    print_notes(made.entries)
 
 
 def _compare(args: argparse.Namespace) -> int:

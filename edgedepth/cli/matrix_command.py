@@ -14,11 +14,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from edgedepth.bench.contenders import PEERS
-from edgedepth.bench.running import WARM_UP
 from edgedepth.cli.arguments import add_weights
-from edgedepth.cli.bench_command import print_machine
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
+from edgedepth.cli.timing_arguments import add_timing, print_machine, print_notes
 from edgedepth.core.plain import to_plain
 from edgedepth.core.runs import Run
 from edgedepth.matrix.planning import plan_rows
@@ -49,19 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calib", type=Path, metavar="SET", help="calibration set of the INT8 rows (default: 8 rendered scenes)"
     )
     add_weights(parser)
-    parser.add_argument(
-        "--frames", type=int, default=FRAMES, metavar="N", help="timed frames of each row (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--warm-up",
-        type=int,
-        default=WARM_UP,
-        metavar="N",
-        help="frames before them, until they are steady, at most N (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--peer", action="append", choices=PEERS, default=[], help="time the eager PyTorch reference too"
-    )
+    add_timing(parser, frames=FRAMES)
     parser.add_argument(
         "--out", type=Path, default=Path("matrix"), metavar="DIR", help="the run's folder (default: %(default)s)"
     )
@@ -99,6 +85,4 @@ def print_matrix(made: Run) -> None:
     """The machine, the table, and what has to be known of its figures."""
     print_machine(made)
     print_table(COLUMNS, table_rows(made))
-    for entry in made.entries:
-        for line in entry.timing.notes if entry.timing else ():
-            print(f"note: {entry.name}: {line}")
+    print_notes(made.entries)

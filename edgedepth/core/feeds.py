@@ -12,7 +12,7 @@ from edgedepth.core.errors import StageError
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
 
-__all__ = ["check_feeds", "closed_stage", "output_buffers"]
+__all__ = ["check_feeds", "closed_stage", "output_buffers", "receive_output"]
 
 _REMEDY = "the stage's declared inputs and outputs are listed by: edgedepth inspect BUNDLE"
 
@@ -78,6 +78,23 @@ def output_buffers(
             )
         buffers[spec.name] = array
     return buffers
+
+
+def receive_output(stage: StageSpec, name: str, output: npt.NDArray[Any] | None, buffer: Array, *, remedy: str) -> None:
+    """Copy what a runtime gave for an output into its buffer; copyto alone would broadcast and cast.
+
+    Raises:
+        StageError: nothing came, or another dtype or shape than is declared.
+    """
+    if output is buffer:
+        return
+    if output is None or output.dtype != buffer.dtype or output.shape != buffer.shape:
+        got = "nothing" if output is None else f"{output.dtype} {output.shape}"
+        raise StageError(
+            f"stage {stage.name}: output {name!r} came as {got}; {buffer.dtype} {buffer.shape} is declared",
+            remedy=remedy,
+        )
+    np.copyto(buffer, output)
 
 
 def _check_names(

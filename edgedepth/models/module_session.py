@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgedepth.core.declared import DeclaredSession
 from edgedepth.core.errors import StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.session import Array, OpenStage
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.stages import stage_modules, stage_specs
 
@@ -25,7 +26,7 @@ __all__ = ["ModuleSession", "module_stages", "stage_specs"]
 _CPU = torch.device("cpu")
 
 
-class ModuleSession:
+class ModuleSession(DeclaredSession):
     """A torch module as a Session.
 
     Args:
@@ -37,18 +38,8 @@ class ModuleSession:
 
     def __init__(self, module: nn.Module, stage: StageSpec, *, device: torch.device = _CPU) -> None:
         self._module: nn.Module | None = module
-        self._stage = stage
+        super().__init__(stage)
         self._device = device
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What run() takes."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What run() gives."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:

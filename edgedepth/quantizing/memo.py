@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.core.declared import DeclaredSession
 from edgedepth.core.feeds import check_feeds, output_buffers
 from edgedepth.core.session import Array, Session
-from edgedepth.core.spec import StageSpec, TensorSpec
+from edgedepth.core.spec import StageSpec
 
 __all__ = ["MemoSession"]
 
 
-class MemoSession:
+class MemoSession(DeclaredSession):
     """A session that looks its answer up before it runs, and isn't opened before it has to run.
 
     Args:
@@ -27,20 +28,10 @@ class MemoSession:
     """
 
     def __init__(self, stage: StageSpec, open_session: Callable[[], Session], folder: Path | None) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._open = open_session
         self._folder = folder
         self._session: Session | None = None
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """As declared."""
-        return self._stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """As declared."""
-        return self._stage.outputs
 
     @property
     def device(self) -> str:

@@ -25,10 +25,7 @@ from edgedepth.verify.mil import load_package
 
 from .conftest import Cli
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "darwin", reason="a Mac runs Core ML itself"),
-    pytest.mark.xdist_group("coreml-cli"),  # exports are made once
-]
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="a Mac runs Core ML itself")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ from edgedepth.core.targets import exists_on
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions
 from edgedepth.exporters.trt_engines import builder_here, check_graphs
-from edgedepth.exporting import export_bundle
 from edgedepth.models.loading import load_model
 from edgedepth.quantizing.exporting import export_int8_bundle
 from edgedepth.quantizing.options import Int8Options
@@ -38,8 +37,6 @@ from edgedepth.trt.options import EngineOptions
 from edgedepth.verifying import verify_bundle
 
 from .conftest import Cli
-
-pytestmark = pytest.mark.xdist_group("int8-cli")  # the bundle is exported once
 
 FRAMES = 4
 MINI = ("export", "--model", "depth-pro-mini", "--int8")
@@ -53,9 +50,9 @@ def calib(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fp32(exported: Callable[..., Path]) -> Path:
     """The trained mini's fp32 ONNX bundle, which every INT8 export begins with: traced once for all of them."""
-    return export_bundle("depth-pro-mini", "onnx", out=tmp_path_factory.mktemp("fp32") / "bundle").path
+    return exported("--model", "depth-pro-mini")
 
 
 Export = Callable[..., Path]

@@ -16,7 +16,7 @@ import pytest
 
 from edgedepth.sample_photos import SAMPLES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("full-size")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 # The child reports its own peak as its last line: ru_maxrss of children would be the largest of all of them.
 PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)"

@@ -17,8 +17,6 @@ from edgedepth.core.runs import Entry, Run, write_run
 ROOT = Path(__file__).resolve().parents[2]
 MAPPED = {"exporters": "edgedepth/exporters", "runtimes": "edgedepth/runtimes", "calibration": "edgedepth/calibration"}
 
-pytestmark = pytest.mark.xdist_group("wheel")
-
 
 def run(*command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     # PYTHONPATH would let the checkout in; the folder would too.

@@ -24,8 +24,6 @@ from edgedepth.runtimes.base import SessionOptions, backend_named
 from edgedepth.runtimes.coreai_session import CoreAiSession
 from edgedepth.verifying import verify_bundle
 
-pytestmark = pytest.mark.xdist_group("coreai-target")  # the bundle is exported once
-
 needs_coreai = pytest.mark.skipif(
     not is_installed("coreai_torch"),
     reason="Apple's Core AI is not installed: pip install 'edgedepth[coreai]' (betas; CPython 3.11 and newer)",

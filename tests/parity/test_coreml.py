@@ -25,8 +25,6 @@ from edgedepth.runtimes.coreml_session import CoreMlBackend
 from edgedepth.verify.depth_errors import compare_depth, compare_tensors
 from edgedepth.verify.shadow import ShadowSession, StageScore
 
-pytestmark = pytest.mark.xdist_group("coreml-parity")  # packages are converted once
-
 BACKEND = CoreMlBackend(open_off_device)
 
 # Largest error of a stage's output over the reference's largest value, on the reference's own inputs, for trained

@@ -45,13 +45,10 @@ from edgedepth.trt.lint import lint_file
 from edgedepth.trt.options import EngineOptions
 from edgedepth.verify.depth_errors import compare_depth
 
-pytestmark = [
-    pytest.mark.xdist_group("tensorrt"),
-    pytest.mark.skipif(
-        sys.platform != "linux" or platform.machine() != "x86_64",
-        reason="PyPI has TensorRT-RTX for Linux on x86-64 alone",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="PyPI has TensorRT-RTX for Linux on x86-64 alone",
+)
 
 SMS = (86, 89, 120)
 HAS_GPU = False
@@ -157,7 +154,6 @@ def fp8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(folder / "bundle")
 
 
-@pytest.mark.xdist_group("fp8")  # its fixture is a calibrated export
 class TestFp8:
     def test_rtx_builds_it_for_those_that_have_fp8(self, fp8: Bundle) -> None:
         assert fp8.manifest.precision == "fp8"

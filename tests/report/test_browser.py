@@ -16,8 +16,6 @@ from edgedepth.report.page import write_report
 from .drawn_runs import drawn_run
 from .test_page import hostile, keep_anything
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 LARGEST_BYTES = 6_000_000
 INTERACTIVE_MS = 3000
 """Ten times what an idle machine takes: the suite runs on two processes of two cores."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedepth import EdgeDepth, export_bundle, verify_bundle
+from edgedepth import EdgeDepth, verify_bundle
 from edgedepth.cli import main
 from edgedepth.core.errors import WeightsError
 from edgedepth.datasets.captions import open_captioned
@@ -22,9 +23,8 @@ from edgedepth.training.scenes import HELD_OUT_SEED, render_scene
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("rsa-mini")
-    return {target: export_bundle("rsa-mini", target, out=folder / target).path for target in ("onnx", "openvino")}
+def bundles(exported: Callable[..., Path]) -> dict[str, Path]:
+    return {target: exported("--model", "rsa-mini", "--target", target) for target in ("onnx", "openvino")}
 
 
 @pytest.fixture(scope="module")

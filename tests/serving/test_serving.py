@@ -7,16 +7,15 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgedepth import EdgeDepth, export_bundle
+from edgedepth import EdgeDepth
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import DeviceError, OptionError, OutputError, UnsupportedError
-from edgedepth.exporters.base import ExportOptions
 from edgedepth.serving import write_repository
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient (the extra serve) has the schema and the client")
@@ -27,11 +26,9 @@ PYTHON = os.environ.get("EDGEDEPTH_TRITON_PYTHON")
 
 
 @pytest.fixture(scope="module")
-def dynamic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def dynamic(exported: Callable[..., Path]) -> Bundle:
     """The mini, for any tile batch."""
-    out = tmp_path_factory.mktemp("dynamic") / "bundle"
-    options = ExportOptions(dynamic_batch=True)
-    return export_bundle("depth-pro-mini", "onnx", weights="random:0", options=options, out=out)
+    return open_bundle(exported("--model", "depth-pro-mini", "--dynamic-batch"))
 
 
 class TestTritonRepository:

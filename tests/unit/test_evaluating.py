@@ -20,8 +20,6 @@ from edgedepth.core.bundle import open_bundle, write_bundle
 from edgedepth.core.errors import CheckFailedError, OptionError, OutputError, SampleError, UnusableOutputError
 from edgedepth.datasets.base import Sample
 from edgedepth.evaluating import CSV, GALLERY, REPORT, check_evaluation
-from edgedepth.exporters.base import ExportOptions, exporter_for
-from edgedepth.models.loading import LoadedModel
 from edgedepth.verify.boundaries import boundary_f1
 from edgedepth.verify.evaluation import METRICS, EvalReport, EvalSettings
 from edgedepth.verify.score_log import SCORES
@@ -79,8 +77,8 @@ class Rooms:
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exporter_for("onnx").export(tiny, ExportOptions(), tmp_path_factory.mktemp("tiny") / "bundle").path
+def bundle(tiny_bundle: Path) -> Path:
+    return tiny_bundle
 
 
 @pytest.fixture(scope="module")

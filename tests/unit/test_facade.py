@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 
 import edgedepth
 from edgedepth import EdgeDepth
+from edgedepth.core.bundle import open_bundle
 from edgedepth.core.errors import BundleNotFoundError, DeviceError, FrameError, OptionError, StageError
 from edgedepth.core.store import bundle_folder
 from edgedepth.core.tolerances import tolerance_for
-from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.models.checkpoints import save_checkpoint
 from edgedepth.models.loading import LoadedModel
 from edgedepth.runtimes.torch_reference import EagerReference
@@ -132,11 +133,17 @@ def test_one_stage_at_a_time_gives_the_same(mini_bundle: Path, model: EdgeDepth)
         assert len(frugal._pool.opened) == 1
 
 
-def test_a_dynamic_batch_takes_any_number_of_tiles(mini: LoadedModel, model: EdgeDepth, tmp_path: Path) -> None:
-    exporter_for("onnx").export(mini, ExportOptions(dynamic_batch=True), tmp_path / "dynamic")
-    expected = model.infer(FRAME).depth
+@pytest.fixture(scope="module")
+def trained(exported: Callable[..., Path]) -> EdgeDepth:
+    """On the published weights, whose other bundles the documentation's pages need too."""
+    return EdgeDepth(exported("--model", "depth-pro-mini"), self_test="never")
+
+
+def test_a_dynamic_batch_takes_any_number_of_tiles(exported: Callable[..., Path], trained: EdgeDepth) -> None:
+    bundle = exported("--model", "depth-pro-mini", "--dynamic-batch")
+    expected = trained.infer(FRAME).depth
     for tile_batch in (None, 1, 12, 35):
-        with EdgeDepth(tmp_path / "dynamic", tile_batch=tile_batch, self_test="never") as dynamic:
+        with EdgeDepth(bundle, tile_batch=tile_batch, self_test="never") as dynamic:
             # Another batch size is another order of sums in the matrix products.
             assert np.allclose(dynamic.infer(FRAME).depth, expected, rtol=FP32_REL)
 
@@ -147,13 +154,13 @@ def test_the_proof_of_a_first_use_leaves_no_fov_stage_behind(mini_bundle: Path) 
         assert "fov" not in model._pool.opened
 
 
-@pytest.mark.parametrize("options", [{"precision": "fp16"}, {"layout": "single"}], ids=["fp16", "single"])
+@pytest.mark.parametrize("words", [("--fp16",), ("--layout", "single")], ids=["fp16", "single"])
 def test_other_bundles_serve_and_verify(
-    mini: LoadedModel, model: EdgeDepth, tmp_path: Path, options: dict[str, str]
+    exported: Callable[..., Path], trained: EdgeDepth, words: tuple[str, ...]
 ) -> None:
-    bundle = exporter_for("onnx").export(mini, ExportOptions(**options), tmp_path / "b")  # type: ignore[arg-type]
+    bundle = open_bundle(exported("--model", "depth-pro-mini", *words))
     with EdgeDepth(bundle.path, self_test="always") as other:
-        error = compare_depth(other.infer(FRAME).depth, model.infer(FRAME).depth)
+        error = compare_depth(other.infer(FRAME).depth, trained.infer(FRAME).depth)
     assert error.abs_rel <= tolerance_for(bundle.manifest.precision).abs_rel
     report = verify_bundle(bundle, [FRAME, FRAME[::-1], 255 - FRAME])
     assert report.passed, report.failures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,8 @@ import pytest
 
 from edgedepth.core.errors import OptionError
 from edgedepth.core.store import home
-from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.facade import EdgeDepth
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, depth_pro_stages, depth_pro_tiling
-from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.fake_session import FakeSession
 from edgedepth.programs.tile_batches import frame_seconds_by_tile_batch, tile_batch_candidates
 
@@ -70,10 +69,8 @@ def test_a_device_that_likes_large_batches_gets_them():
 
 
 @pytest.fixture(scope="module")
-def dynamic(mini: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / "dynamic"
-    exporter_for("onnx").export(mini, ExportOptions(dynamic_batch=True), out)
-    return out
+def dynamic(exported: Callable[..., Path]) -> Path:
+    return exported("--model", "depth-pro-mini", "--dynamic-batch")
 
 
 def test_it_is_measured_once_and_gives_the_same_depth(dynamic: Path, caplog: pytest.LogCaptureFixture):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgedepth.core.errors import StageError
-from edgedepth.core.feeds import check_feeds, output_buffers
+from edgedepth.core.feeds import check_feeds, output_buffers, receive_output
 from edgedepth.core.spec import StageSpec, TensorSpec
 
 STAGE = StageSpec(
@@ -51,3 +51,20 @@ def test_what_is_no_array(value: object) -> None:
 def test_a_buffer_of_the_size_of_another_batch() -> None:
     with pytest.raises(StageError, match=r"got shape \(5, 3, 3\).*n is 4"):
         output_buffers(STAGE, {"y": zeros(5, 3, 3)}, {"n": 4, "m": 5})
+
+
+def test_what_a_runtime_gave_is_copied_as_it_is_or_refused() -> None:
+    buffer = zeros(2, 3)
+    receive_output(STAGE, "y", np.ones((2, 3), np.float32), buffer, remedy="export again")
+    assert (buffer == 1).all()
+    receive_output(STAGE, "y", buffer, buffer, remedy="export again")
+    # All of these would be broadcast or cast by numpy.
+    for output, got in (
+        (None, "nothing"),
+        (zeros(1, 3), r"float32 \(1, 3\)"),
+        (np.zeros((2, 3), np.float64), r"float64 \(2, 3\)"),
+    ):
+        with pytest.raises(StageError, match=rf"output 'y' came as {got}; float32 \(2, 3\) is declared") as caught:
+            receive_output(STAGE, "y", output, buffer, remedy="export again")
+        assert caught.value.remedy == "export again"
+    assert (buffer == 1).all()

@@ -20,8 +20,6 @@ from edgedepth.training.mini_recipe import MINI, PHASES, Recipe, train_mini
 from edgedepth.training.scene_cache import CacheSettings
 from edgedepth.training.training_loop import PhaseSettings
 
-pytestmark = pytest.mark.xdist_group("training")
-
 TINY = DepthProConfig(
     width=24, depth=2, heads=2, patch=16, tile=128, hooks=(0, 1), feature_dims=(8, 12, 16, 16), decoder_width=16
 )
