@@ -6,17 +6,22 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
+from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest, remove_bundle
 from edgedepth.core.errors import BundleError, OutputError
+from edgedepth.core.manifest import Manifest
+from edgedepth.core.pack import is_pack, open_pack, remove_pack
 
 __all__ = [
+    "Stored",
     "bundle_folder",
     "bundles_folder",
     "cache_folder",
     "folder_bytes",
     "home",
+    "stored",
     "stored_bundles",
     "surplus",
     "weights_folder",
@@ -66,28 +71,74 @@ def bundle_folder(model: str, target: str, precision: str, layout: str = "staged
     return bundles_folder() / f"{model}-{target}-{precision}{suffix}"
 
 
-def stored_bundles() -> list[Bundle]:
-    """The store's bundles, newest first, by what their manifests say. Files are not looked at.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A bundle or a pack in the store, as its manifests tell it.
+
+    Args:
+        path: the folder.
+        bundles: the bundle; of a pack all of them, the preferred ones first.
+    """
+
+    path: Path
+    bundles: tuple[Bundle, ...]
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """Of its bundles."""
+        return tuple(bundle.manifest for bundle in self.bundles)
+
+    @property
+    def model(self) -> str:
+        """Its name; a pack holds one."""
+        return self.manifests[0].model.name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(bundle.size for bundle in self.bundles)
+
+    @property
+    def created_utc(self) -> str:
+        """ISO 8601; of a pack the newest bundle's."""
+        return max(manifest.created_utc for manifest in self.manifests)
+
+    def remove(self) -> None:
+        """Delete it; errors as remove_bundle."""
+        if is_pack(self.path):
+            remove_pack(self.path)
+        else:
+            remove_bundle(self.path)
+
+
+def stored() -> list[Stored]:
+    """The store's bundles and packs, newest first, by what their manifests say. Files are not looked at.
 
     Folders whose manifest can't be read or isn't understood are left out: the store may be shared with a newer version.
     """
     folder = bundles_folder()
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") or not is_bundle(path):
+        if path.name.startswith("."):
             continue
-        try:
-            found.append(Bundle(path, peek_manifest(path)))
-        except BundleError:
-            continue
-    return sorted(found, key=lambda bundle: bundle.manifest.created_utc, reverse=True)
+        with contextlib.suppress(BundleError):
+            if is_pack(path):
+                found.append(Stored(path, tuple(open_pack(path).bundles.values())))
+            elif is_bundle(path):
+                found.append(Stored(path, (Bundle(path, peek_manifest(path)),)))
+    return sorted(found, key=lambda one: one.created_utc, reverse=True)
 
 
-def surplus(bundles: Sequence[Bundle], *, max_bytes: int) -> list[Bundle]:
+def stored_bundles() -> list[Bundle]:
+    """The bundles among stored(); those inside of packs are left out."""
+    return [one.bundles[0] for one in stored() if not is_pack(one.path)]
+
+
+def surplus(bundles: Sequence[Stored], *, max_bytes: int) -> list[Stored]:
     """What has to go for the rest to fit: the oldest.
 
     Args:
-        bundles: newest first, as stored_bundles() gives them.
+        bundles: newest first, as stored() gives them.
         max_bytes: of all that stay.
     """
     total = 0
