@@ -216,7 +216,8 @@ def _check_listing(folder: Path, digests: Mapping[str, str]) -> None:
             found = {entry.name: entry.is_symlink() for entry in entries}
         if links := [name for name, is_link in found.items() if is_link]:
             raise BundlePathError(f"{place / links[0]} is a link; a pack holds none", remedy="copy it: cp -rL")
-        if extra := sorted(set(found) - known - DROPPINGS):
+        locks = {f".{name}.lock" for name in known}  # what core/folders.py leaves where a bundle was rebuilt
+        if extra := sorted(set(found) - known - locks - DROPPINGS):
             raise BundleTamperedError(f"{place / extra[0]} is not of this pack", remedy="move it elsewhere")
     if missing := [name for name in digests if name not in found]:
         raise BundleTamperedError(f"{folder / FOLDER / missing[0]} is missing", remedy=_pack_again(folder))
