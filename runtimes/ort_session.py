@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.onnx_header import check_onnx
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec, TensorSpec
@@ -107,6 +108,7 @@ class OrtSession:
     def __init__(self, path: Path, stage: StageSpec, options: SessionOptions, *, without: Sequence[str] = ()) -> None:
         refuse_options(options, "onnx", "streams", "performance", "dla_core", "build_if_missing")
         self._stage = stage
+        check_onnx(path)
         self._session: Any = _load(path, options, without)
         _compare_declaration(path, stage, self._session)
         self._device = _device_in_words(self._session)

@@ -1,7 +1,7 @@
 """Tell what is installed, which devices there are, which targets can be exported and run here, and why not.
 
 edgedepth doctor
-edgedepth doctor --json           # for a fleet's inventory: sorted, with a fingerprint of what decides which artefact fits
+edgedepth doctor --json           # sorted, with a fingerprint of what decides which artefact fits: for inventories
 edgedepth doctor --bundle BUNDLE  # on a Mac: where Core ML would run each operation of it
 """
 

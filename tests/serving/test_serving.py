@@ -90,7 +90,7 @@ def test_what_a_server_does_not_run(dynamic: Bundle, tmp_path: Path) -> None:
     from dataclasses import replace
 
     other = Bundle(dynamic.path, replace(dynamic.manifest, target="coreml"))
-    with pytest.raises(UnsupportedError, match="is for coreml"):
+    with pytest.raises(UnsupportedError, match="this bundle is for coreml"):
         write_repository(other, "triton", tmp_path / "repository")
     with pytest.raises(OptionError, match="instances is 0"):
         write_repository(dynamic, "triton", tmp_path / "repository", instances=0)
