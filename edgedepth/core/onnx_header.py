@@ -47,7 +47,7 @@ def check_onnx(path: Path) -> None:
         size = check_plain(path).st_size
         if not 0 < size <= _LIMIT:
             raise WireError(f"it has {size} bytes; allowed are 1 to {_LIMIT}")
-        (graph,) = Message(memoryview(np.memmap(path, np.uint8, "r"))).children(_GRAPH)
+        (graph,) = Message(np.memmap(path, np.uint8, "r").data).children(_GRAPH)
         for tensor in _tensors(graph, _DEPTH):
             _check(tensor, path.parent)
     except (OSError, ValueError) as error:  # WireError and UnicodeDecodeError are ValueErrors
