@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest, remove_bundle
-from edgedepth.core.errors import BundleError, OutputError
+from edgedepth.core.bundle import Bundle, check_bundle_target, is_bundle, peek_manifest, remove_bundle
+from edgedepth.core.errors import BundleError, OptionError, OutputError
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.pack import is_pack, open_pack, remove_pack
 
 __all__ = [
+    "LIMIT_VARIABLE",
     "Stored",
     "bundle_folder",
     "bundles_folder",
     "cache_folder",
+    "check_room",
     "folder_bytes",
     "home",
     "stored",
@@ -26,6 +29,10 @@ __all__ = [
     "surplus",
     "weights_folder",
 ]
+
+
+LIMIT_VARIABLE = "EDGEDEPTH_STORE_MAX_GB"
+"""The environment variable that says how much the store's bundles may take, in units of 10^9 bytes."""
 
 
 def home() -> Path:
@@ -132,6 +139,44 @@ def stored() -> list[Stored]:
 def stored_bundles() -> list[Bundle]:
     """The bundles among stored(); those inside of packs are left out."""
     return [one.bundles[0] for one in stored() if not is_pack(one.path)]
+
+
+def check_room(folder: Path) -> None:
+    """Raise what writing a bundle there would raise now, or a store that is full by its owner's word.
+
+    Nothing is deleted for a new bundle: `edgedepth store prune` does it when it is told to.
+
+    Args:
+        folder: of the new bundle; what stands there is replaced and doesn't count. Outside of the store nothing does.
+
+    Raises:
+        OutputError: the store's bundles take what EDGEDEPTH_STORE_MAX_GB allows; or as check_bundle_target.
+        BundleBusyError: as check_bundle_target.
+        OptionError: EDGEDEPTH_STORE_MAX_GB is no size.
+    """
+    check_bundle_target(folder)
+    limit = _limit_gb()
+    if limit is None or folder.parent != bundles_folder():
+        return
+    held = sum(one.size for one in stored() if one.path != folder) / 1e9
+    if held >= limit:
+        raise OutputError(
+            f"the store's bundles take {held:.3g} GB, and {LIMIT_VARIABLE} allows {limit:g}",
+            remedy=f"edgedepth store prune --max-gb {limit / 2:g}, or name a folder elsewhere with --out",
+        )
+
+
+def _limit_gb() -> float | None:
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
+        return None
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not (math.isfinite(limit) and limit >= 0):
+        raise OptionError(f"{LIMIT_VARIABLE} is {text!r}; allowed are sizes in GB", remedy=f"{LIMIT_VARIABLE}=20")
+    return limit
 
 
 def surplus(bundles: Sequence[Stored], *, max_bytes: int) -> list[Stored]:
