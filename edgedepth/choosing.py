@@ -9,12 +9,14 @@ from typing import get_args
 
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import BundleNotFoundError, OptionError
+from edgedepth.core.pack import Pack, is_pack, open_pack
 from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.core.spec import Precision
-from edgedepth.core.store import bundles_folder, stored_bundles
+from edgedepth.core.store import bundles_folder, stored
 from edgedepth.core.targets import ALIASES, PRECISIONS, exists_on
+from edgedepth.fitting import choose_member, fits_of
 from edgedepth.models.registry import MODELS
-from edgedepth.runtimes.base import BACKENDS
+from edgedepth.runtimes.base import BACKENDS, SessionOptions
 
 __all__ = ["choose_bundle", "export_command", "names_bundle", "target_named"]
 
@@ -50,17 +52,20 @@ def choose_bundle(
     backend: str,
     precision: Precision | None,
     trusted_key: str | None = None,
+    options: SessionOptions | None = None,
 ) -> Bundle:
     """The bundle to run.
 
     Args:
-        model: a bundle's folder, the name of a model, or None for any model.
+        model: a bundle's or a pack's folder, the name of a model, or None for any model.
         backend: "auto", or the one that shall run it.
         precision: None for any.
         trusted_key: a minisign public key that must have signed it; None: EDGEDEPTH_TRUSTED_KEY's, if there is one.
+        options: how it shall be opened: of a pack the bundle is taken that runs on that device.
 
     Returns:
-        The bundle at that path; else the newest bundle of the store that fits, and the log says which.
+        The bundle at that path, or the one of the pack there that fits this machine; else the newest bundle of the
+        store that fits, and the log says which.
 
     Raises:
         SignatureError: it isn't signed with the trusted key.
@@ -79,16 +84,20 @@ def choose_bundle(
         )
     key = trusted_key_of_environment() if trusted_key is None else trusted_key
     if names_bundle(model):
-        return _at_path(Path(str(model)), target, precision, key)
+        return _at_path(Path(str(model)), target, precision, key, options or SessionOptions())
     if model is not None and model not in MODELS:
         raise OptionError(
             f"{str(model)!r} is neither a bundle's folder nor a model; models are {', '.join(MODELS)}",
             remedy="edgedepth models lists them; edgedepth export writes bundles",
         )
-    return _newest(None if model is None else str(model), target, precision, key)
+    return _newest(None if model is None else str(model), target, precision, key, options or SessionOptions())
 
 
-def _at_path(path: Path, target: str | None, precision: Precision | None, key: str | None) -> Bundle:
+def _at_path(
+    path: Path, target: str | None, precision: Precision | None, key: str | None, options: SessionOptions
+) -> Bundle:
+    if is_pack(path):
+        return _of_pack(open_pack(path, trusted_key=key), target, precision, options)
     bundle = open_bundle(path, trusted_key=key)
     manifest = bundle.manifest
     for what, asked, got in (("target", target, manifest.target), ("precision", precision, manifest.precision)):
@@ -100,19 +109,28 @@ def _at_path(path: Path, target: str | None, precision: Precision | None, key: s
     return bundle
 
 
-def _newest(model: str | None, target: str | None, precision: Precision | None, key: str | None) -> Bundle:
+def _of_pack(pack: Pack, target: str | None, precision: Precision | None, options: SessionOptions) -> Bundle:
+    """The pack's list was signed, if a key is trusted, and holds the hash of each manifest."""
+    choice = choose_member(pack, target, precision, fits_of(pack, options))
+    log.info("of %d bundles in %s: %s, on %s", len(pack.manifests), pack.path, choice.name, choice.fit.reason)
+    return pack.bundle(choice.name)
+
+
+def _newest(
+    model: str | None, target: str | None, precision: Precision | None, key: str | None, options: SessionOptions
+) -> Bundle:
     targets = (target,) if target else tuple(name for name in BACKENDS if exists_on(name))
-    for bundle in stored_bundles():
-        manifest = bundle.manifest
-        fits = (
+    for place in stored():
+        fits = any(
             manifest.target in targets
             and model in (None, manifest.model.name)
             and precision in (None, manifest.precision)
+            for manifest in place.manifests
         )
         if fits:
-            log.info("using the newest fitting bundle of the store: %s", bundle.path)
-            _warn_of_demonstration(manifest.model.name, asked=model)
-            return open_bundle(bundle.path, trusted_key=key)
+            log.info("using the newest fitting bundle of the store: %s", place.path)
+            _warn_of_demonstration(place.model, asked=model)
+            return _at_path(place.path, target, precision, key, options)
     wanted = " ".join(part for part in (target, precision, model) if part)
     raise BundleNotFoundError(
         f"there is no {wanted + ' ' if wanted else ''}bundle in {bundles_folder()}",

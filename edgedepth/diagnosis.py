@@ -1,19 +1,27 @@
-"""diagnose: what is installed here, which devices there are, and what can be exported and run, or why not."""
+"""diagnose: what is installed here, which devices there are, and what can be exported and run, or why not.
+
+As JSON it is a device's fingerprint: what every field means stands in docs/how-to/fleet.md.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.core.environment import versions_of
 from edgedepth.core.errors import EdgeDepthError
 from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import to_plain
 from edgedepth.core.store import home
 from edgedepth.exporters.base import EXPORTERS, ExportOptions, exporter_for
+from edgedepth.fingerprint import DeviceFacts, device_facts
+from edgedepth.machine.facts import machine_facts
 from edgedepth.runtimes.base import BACKENDS, backend_named
 
-__all__ = ["Diagnosis", "TargetDiagnosis", "diagnose"]
+SCHEMA_VERSION = 1
+
+__all__ = ["SCHEMA_VERSION", "Diagnosis", "TargetDiagnosis", "diagnose"]
 
 # Distribution, import name, and the extra that installs it.
 _PACKAGES = (
@@ -61,13 +69,17 @@ class Diagnosis:
     """The whole answer.
 
     Args:
-        machine: processor, cores, memory, system, Python.
+        fingerprint: hex SHA-256 of `device`.
+        device: the facts that decide which artefact fits.
+        machine: processor, cores, memory, board, GPU, power mode, system, Python: whatever the system tells.
         store: the artefact store's folder.
         packages: versions of what is installed.
         missing: what isn't, with the extra that installs it.
         targets: one row a target.
     """
 
+    fingerprint: str
+    device: DeviceFacts
     machine: dict[str, str]
     store: str
     packages: dict[str, str]
@@ -75,15 +87,19 @@ class Diagnosis:
     targets: tuple[TargetDiagnosis, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
+        """As JSON has it, keys in order: on an unchanged machine the same bytes each time."""
+        plain = {"schema_version": SCHEMA_VERSION, **to_plain(self)}
+        ordered: dict[str, Any] = json.loads(json.dumps(plain, sort_keys=True))
+        return ordered
 
 
 def diagnose() -> Diagnosis:
     """Look at this machine. What is missing is the answer, and no error."""
+    device = device_facts()
     return Diagnosis(
-        machine=describe_machine(),
+        fingerprint=device.fingerprint,
+        device=device,
+        machine=machine_facts(),
         store=str(home()),
         packages=versions_of([name for name, _, _ in _PACKAGES]),
         missing={name: extra for name, module, extra in _PACKAGES if extra and not is_installed(module)},

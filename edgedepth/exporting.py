@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgedepth.core.bundle import Bundle, check_bundle_target, is_bundle, peek_manifest
+from edgedepth.core.bundle import Bundle, is_bundle, peek_manifest
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.store import bundle_folder
+from edgedepth.core.store import bundle_folder, check_room
 from edgedepth.core.targets import ALIASES
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.exporters.writing import check_family
@@ -77,7 +77,7 @@ def export_bundle(
 
 def _look_at(folder: Path, announce: Announce) -> None:
     """Refuse a folder that can't become the bundle before gigabytes are fetched and loaded, and tell what goes."""
-    check_bundle_target(folder)
+    check_room(folder)
     if is_bundle(folder):
         old = peek_manifest(folder)
         announce(

@@ -46,11 +46,13 @@ class EdgeDepth:
     """A depth model, opened on a device.
 
     Args:
-        model: a bundle's folder, or a model's name. None: the newest fitting bundle of the artefact store
+        model: a bundle's folder, a model's name, or a pack of bundles, of which the one runs that fits this machine
+            (`edgedepth inspect` tells which). None: the newest fitting bundle of the artefact store
             (EDGEDEPTH_HOME), whatever its model; the log says which. Or a Source: stages that somebody else opens,
             for which backend, device, precision, weights and threads have no effect.
         backend: "onnx", "openvino", "coreml" (on a Mac), or "torch" for the eager reference itself (slow, needs the
             `export` extra). "auto": what the bundle was exported for.
+            Of a pack: the bundles for that backend alone.
         device: "auto", "cpu", "cuda", "cuda:1"; on openvino "auto", "cpu", "gpu", "gpu:1", "npu"; on coreml "auto",
             "cpu", "gpu", "npu". A device asked for by name is that device or an error.
         precision: "fp32", "fp16", "bf16", "int8" or "fp8" to choose among the store's bundles; None takes any.
@@ -140,7 +142,14 @@ class EdgeDepth:
         except BaseException:
             self._pool.close()
             raise
-        self._steps = FrameSteps(self._runner, self.spec, backend=self.backend, device=self.device, color=color)
+        self._steps = FrameSteps(
+            self._runner,
+            self.spec,
+            backend=self.backend,
+            device=self.device,
+            color=color,
+            precision="fp32" if self.bundle is None else self.bundle.manifest.precision,
+        )
 
     def infer(
         self,

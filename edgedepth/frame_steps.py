@@ -11,7 +11,7 @@ from edgedepth.cameras.undistort import Undistorter
 from edgedepth.core.arrays import arrays_of
 from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array
-from edgedepth.core.spec import ModelSpec
+from edgedepth.core.spec import ModelSpec, Precision
 from edgedepth.programs.canonical import CanonicalProgram, NetworkFrame, PreparedFrame
 from edgedepth.programs.frames import Color, as_rgb
 from edgedepth.programs.guidance import NOTHING, Guidance
@@ -92,13 +92,24 @@ class FrameSteps:
         backend: what runs it, for the results.
         device: where, for the results.
         color: order of the frames' channels.
+        precision: of the bundle, for the results.
     """
 
-    def __init__(self, runner: Runner, spec: ModelSpec, *, backend: str, device: str, color: Color) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        spec: ModelSpec,
+        *,
+        backend: str,
+        device: str,
+        color: Color,
+        precision: Precision = "fp32",
+    ) -> None:
         self._runner = runner
         self._spec = spec
         self._backend = backend
         self._device = device
+        self._precision: Precision = precision
         self._color: Color = color
         self._undistorter: tuple[Intrinsics, Undistorter] | None = None
 
@@ -182,6 +193,7 @@ class FrameSteps:
             camera=prepared.camera,
             encoded=output.encoded,
             stamp=prepared.stamp,
+            precision=self._precision,
         )
 
     def _network(self, prepared: Prepared, want_fov: bool) -> NetworkFrame | Prediction:

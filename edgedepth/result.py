@@ -21,6 +21,7 @@ from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.files import write_file
 from edgedepth.core.plain import to_plain
 from edgedepth.core.session import Array
+from edgedepth.core.spec import Precision
 from edgedepth.programs.prediction import ScaleShift
 from edgedepth.programs.reuse import EncodedTiles
 
@@ -66,6 +67,7 @@ class DepthResult:
         camera: that was given, for this frame's size.
         encoded: what of it was computed and what kept of earlier frames; None where nothing is ever kept.
         stamp: which frame of a stream it is of.
+        precision: that the bundle is for: "fp16"; of the reference "fp32".
     """
 
     depth: Array = field(repr=False)
@@ -83,6 +85,7 @@ class DepthResult:
     camera: Intrinsics | None = None
     encoded: EncodedTiles | None = None
     stamp: FrameStamp | None = None
+    precision: Precision = "fp32"
 
     def color_range(self) -> tuple[float, float]:
         """near_m and far_m that colorize() takes by itself: lock them for a video, or its colours flicker.

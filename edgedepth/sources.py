@@ -11,6 +11,7 @@ from edgedepth.choosing import choose_bundle, export_command, names_bundle
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.optional import require
+from edgedepth.core.pack import is_pack
 from edgedepth.core.session import OpenStage, Session
 from edgedepth.core.spec import Layout, ModelSpec, Precision
 from edgedepth.models.registry import DEFAULT_MODEL
@@ -76,7 +77,11 @@ def open_source(
             "backend 'triton' and a server's url belong together",
             remedy="EdgeDepth(BUNDLE, backend='triton', url='host:8001')",
         )
-    bundle = choose_bundle(model, "auto" if served else backend, precision, trusted_key)
+    if served and names_bundle(model) and is_pack(Path(str(model))):
+        raise OptionError(
+            f"{model} is a pack, and a server holds one bundle's stages", remedy=f"name that one: {model}/targets/NAME"
+        )
+    bundle = choose_bundle(model, "auto" if served else backend, precision, trusted_key, options)
     manifest = bundle.manifest
     runtime: Backend = KServeBackend(url) if url is not None else backend_named(manifest.target)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from edgedepth.core.bundle import Bundle
-from edgedepth.core.errors import OptionError, StageError
+from edgedepth.core.errors import EdgeDepthError, OptionError, StageError
 from edgedepth.core.manifest import Artefact
 from edgedepth.core.session import Session
 from edgedepth.core.targets import ALIASES
@@ -17,10 +17,12 @@ __all__ = [
     "BACKENDS",
     "Availability",
     "Backend",
+    "Fit",
     "Performance",
     "SessionOptions",
     "artefact_of",
     "backend_named",
+    "fit_of",
     "refuse_options",
 ]
 
@@ -127,6 +129,48 @@ class Backend(Protocol):
             BundleTamperedError: the artefact doesn't load, or isn't what the manifest declares.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Whether a bundle can be run on a device of this machine.
+
+    Args:
+        runs: it can, as it is or once its engines are built.
+        to_build: its engines have to be built first.
+        reason: in words: on what, or why not.
+    """
+
+    runs: bool
+    to_build: bool = False
+    reason: str
+
+
+def fit_of(bundle: Bundle, options: SessionOptions) -> Fit:
+    """Whether a bundle fits this machine, found out without opening it.
+
+    A backend that knows more than which devices there are has a method of this kind: fit(bundle, options) -> Fit,
+    which may raise what open() would.
+    """
+    backend = backend_named(bundle.manifest.target)
+    judge: Callable[[Bundle, SessionOptions], Fit] = getattr(
+        backend, "fit", lambda *_: _fit_by_device(backend, options)
+    )
+    try:
+        return judge(bundle, options)
+    except EdgeDepthError as error:
+        return Fit(runs=False, reason=error.problem)
+
+
+def _fit_by_device(backend: Backend, options: SessionOptions) -> Fit:
+    here = backend.availability()
+    if not here.devices:
+        return Fit(runs=False, reason=here.reason)
+    kinds = [device.partition(":")[0] for device in here.devices]
+    if options.device.lower() not in ("auto", *here.devices, *kinds):
+        return Fit(runs=False, reason=f"{backend.name} has {', '.join(here.devices)} here, and no {options.device}")
+    device = here.devices[0] if options.device.lower() == "auto" else options.device
+    return Fit(runs=True, reason=f"{backend.name} {here.version} on {device}")
 
 
 # Modules are imported when a backend is asked for: none may be needed to list the others.

@@ -19,7 +19,7 @@ from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import Precision, StageSpec
-from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
+from edgedepth.runtimes.base import Availability, Fit, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.mapped_files import forget_mapped_pages
 from edgedepth.runtimes.openvino_cache import compiled_cache
 from edgedepth.runtimes.openvino_devices import (
@@ -50,6 +50,13 @@ class OpenVinoBackend:
         except MissingExtraError as error:
             return Availability(version=None, devices=(), reason=str(error))
         return Availability(version=_version(ov), devices=available_devices(_core().available_devices))
+
+    def fit(self, bundle: Bundle, options: SessionOptions) -> Fit:
+        """Whether a device that is here computes in the bundle's precision; errors as open()."""
+        ov = _openvino()
+        device = device_for(options.device, _core().available_devices)
+        hint = inference_precision(_core(), device, bundle.manifest.precision)
+        return Fit(runs=True, reason=f"openvino {_version(ov)} on {device.lower()}, {hint}")
 
     def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> OpenVinoSession:
         """Open one stage of a bundle; errors as Backend.open() says.

@@ -15,6 +15,7 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.declared import DeclaredSession, FoundTensor, undeclared
 from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.onnx_header import check_onnx
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec
@@ -108,6 +109,7 @@ class OrtSession(DeclaredSession):
     def __init__(self, path: Path, stage: StageSpec, options: SessionOptions, *, without: Sequence[str] = ()) -> None:
         refuse_options(options, "onnx", "streams", "performance", "dla_core", "build_if_missing")
         super().__init__(stage)
+        check_onnx(path)
         self._session: Any = _load(path, options, without)
         if found := undeclared(stage, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())):
             raise BundleTamperedError(f"{path} has {found}", remedy=_EXPORT_AGAIN)

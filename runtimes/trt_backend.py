@@ -11,7 +11,7 @@ from pathlib import Path
 from edgedepth.core.bundle import Bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import DeviceError, EdgeDepthError, EngineError, OptionError
-from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
+from edgedepth.runtimes.base import Availability, Fit, SessionOptions, artefact_of, refuse_options
 from edgedepth.runtimes.trt_session import TrtSession
 from edgedepth.trt import providers
 from edgedepth.trt.adapter import Gpu, GpuFacts, TensorRt
@@ -64,6 +64,21 @@ class TrtBackend:
             reason="" if gpus else "there is no GPU",
             bad="; ".join(filter(None, (providers.known_bad(one.provider, one.version) for one in here))),
         )
+
+    def fit(self, bundle: Bundle, options: SessionOptions) -> Fit:
+        """Whether the bundle holds engines for the GPU, or can be built for it; errors as open()."""
+        here = self.availability()
+        if not here.devices:
+            return Fit(runs=False, reason=here.reason)
+        index, gpu = _device_for(options.device)
+        check_arithmetic(bundle.manifest.precision, (gpu.sm,))
+        words = f"cuda:{index} ({gpu.name}, SM {gpu.sm})"
+        try:
+            for stage in bundle.manifest.artefacts:
+                provider, _, _ = self._find(bundle, stage, gpu, replace(options, build_if_missing=False))
+        except EngineError as error:
+            return Fit(runs=True, to_build=True, reason=f"{words}; {error.problem}")
+        return Fit(runs=True, reason=f"an engine of {provider.provider} {provider.version} for {words}")
 
     def open(self, bundle: Bundle, stage: str, options: SessionOptions) -> TrtSession:
         """Open one stage of a bundle; errors as Backend.open() says.

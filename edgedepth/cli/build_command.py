@@ -18,6 +18,7 @@ from edgedepth.cli.arguments import add_engine_options, engine_options
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.pack import seal_again
 from edgedepth.core.store import bundle_folder
 from edgedepth.exporters.trt_engines import build_bundle, check_graphs, proven_here
 from edgedepth.trt.options import EngineOptions
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or _default_folder(bundle)
     with progress_bar() as progress:
         built = build_bundle(bundle, out, options, progress=progress)
+    seal_again(built.path)
     if args.json:
         print_json(bundle_facts(built))
     else:

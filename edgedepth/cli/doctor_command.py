@@ -1,6 +1,7 @@
 """Tell what is installed, which devices there are, which targets can be exported and run here, and why not.
 
 edgedepth doctor
+edgedepth doctor --json           # sorted, with a fingerprint of what decides which artefact fits: for inventories
 edgedepth doctor --bundle BUNDLE  # on a Mac: where Core ML would run each operation of it
 """
 
@@ -36,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(diagnosis.to_dict())
         return 0
-    for name, value in {**diagnosis.machine, "store": diagnosis.store}.items():
-        print(f"{name:10} {value}")
+    facts = {**diagnosis.machine, "store": diagnosis.store, "fingerprint": diagnosis.fingerprint}
+    for name, value in facts.items():
+        print(f"{name:11} {value}")
     rows = [
         (
             entry.name,

@@ -7,6 +7,7 @@ edgedepth export --target tensorrt --fp16
 edgedepth export --target coreml --compute-layout ane
 edgedepth export --target onnx --int8 --calib SET --budget absrel=0.01
 edgedepth export --target tensorrt --fp8 --calib SET
+edgedepth export --target onnx --dynamic-batch --serve triton --out repository
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from edgedepth.cli.console import note, print_json, progress_bar
 from edgedepth.cli.fp8_arguments import export_fp8
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.cli.int8_arguments import add_int8, asks_for_int8, export_int8
+from edgedepth.cli.repository_command import print_repository, repository_facts
 from edgedepth.core.bundle import Bundle
+from edgedepth.core.errors import OptionError
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.exporters.base import EXPORTERS, ExportOptions
 from edgedepth.exporters.coreml_options import DEPLOYMENT_TARGETS, CoreMlOptions
 from edgedepth.exporters.trt_engines import proven_here
 from edgedepth.exporting import export_bundle
 from edgedepth.models.registry import DEFAULT_MODEL
+from edgedepth.serving import SERVERS, check_served_target, write_repository
 
 __all__ = ["SUMMARY", "add_arguments", "add_coreml_arguments", "run"]
 
@@ -92,6 +96,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_coreml_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
+    parser.add_argument(
+        "--serve",
+        choices=SERVERS,
+        help="write a server's model repository into --out as well; the bundle, which clients open, goes to the "
+        "artefact store (`edgedepth repository` does it for a bundle that is there)",
+    )
     add_engine_options(parser)
     add_int8(parser)
 
@@ -120,19 +130,37 @@ def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export and tell what was written."""
     options = _options(args)
+    repository = _take_repository(args)
     if args.precision == "fp8":
         bundle = export_fp8(args, options)
     else:
         bundle = export_int8(args, options) if asks_for_int8(args) else _export(args, options)
+    if repository is not None:
+        write_repository(bundle, args.serve, repository)
     if args.json:
-        print_json(bundle_facts(bundle))
+        told = {} if repository is None else repository_facts(bundle, args.serve, repository)
+        print_json(bundle_facts(bundle) | told)
         return 0
     print_bundle(bundle)
+    if repository is not None:
+        print_repository(bundle, args.serve, repository)
     if bundle.manifest.target == "tensorrt":
         note(proven_here(bundle))
     else:
         note(f"next: edgedepth verify {bundle.path} --images DIR")
     return 0
+
+
+def _take_repository(args: argparse.Namespace) -> Path | None:
+    """The repository's folder with --serve: then --out isn't the bundle's, which goes to the artefact store."""
+    if args.serve is None:
+        return None
+    if args.out is None:
+        raise OptionError("--serve writes a model repository, and no folder is named", remedy="--out DIR")
+    check_served_target(ALIASES.get(args.target, args.target), args.serve, args.model)
+    repository: Path = args.out
+    args.out = None
+    return repository
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgedepth.cli.console import print_json, print_table
+from edgedepth.cli.pack_command import pack_facts, print_pack
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.engine import EngineFacts
+from edgedepth.core.pack import Pack, is_pack, open_pack
 from edgedepth.core.plain import to_plain
 from edgedepth.core.reports import ReportKind, StoredReport, read_report
 from edgedepth.core.spec import TensorSpec
@@ -27,12 +29,14 @@ SUMMARY = "show what a bundle is"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", type=Path, help="a bundle's folder")
+    parser.add_argument("bundle", type=Path, help="a bundle's folder, or a pack's")
     parser.add_argument("--swift", action="store_true", help="print a Core ML bundle's constants as Swift source")
 
 
 def run(args: argparse.Namespace) -> int:
     """Open, check, show."""
+    if is_pack(args.bundle) and not args.swift:
+        return _inspect_pack(open_pack(args.bundle), as_json=args.json)
     bundle = open_bundle(args.bundle)
     if args.swift:
         print(swift_constants(bundle.manifest), end="")
@@ -40,6 +44,16 @@ def run(args: argparse.Namespace) -> int:
         print_json(bundle_facts(bundle))
     else:
         print_bundle(bundle)
+    return 0
+
+
+def _inspect_pack(pack: Pack, *, as_json: bool) -> int:
+    for name in pack.manifests:
+        pack.bundle(name)  # every file is what it was
+    if as_json:
+        print_json(pack_facts(pack))
+    else:
+        print_pack(pack)
     return 0
 
 

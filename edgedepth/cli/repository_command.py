@@ -4,19 +4,21 @@
     edgedepth repository BUNDLE --server ovms --out repository
 
 Each stage becomes one of the server's models. With a bundle exported with --dynamic-batch Triton puts tiles of several
-cameras together. Clients run EdgeDepth(BUNDLE, backend="triton", url="host:8001"), which tiles and fuses locally.
+cameras together; `edgedepth export --serve` writes bundle and repository in one go. Clients run
+EdgeDepth(BUNDLE, backend="triton", url="host:8001"), which tiles and fuses locally.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from edgedepth.cli.console import note, print_json
-from edgedepth.core.bundle import open_bundle
-from edgedepth.serving import SERVERS, write_repository
+from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.serving import SERVERS, Server, write_repository
 
-__all__ = ["SUMMARY", "add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "print_repository", "repository_facts", "run"]
 
 SUMMARY = "write a model repository for Triton or OpenVINO Model Server"
 
@@ -30,18 +32,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tiles", type=int, default=35, metavar="N", help="of several cameras in one batch (default: 35)"
     )
+    parser.add_argument(
+        "--queue-delay-us",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="microseconds that Triton waits for other cameras' tiles (default: 2000)",
+    )
+    parser.add_argument(
+        "--version", type=int, default=1, metavar="N", help="that the server shall call it (default: 1)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write, and tell how to start the server."""
     bundle = open_bundle(args.bundle)
-    folder = write_repository(bundle, args.server, args.out, instances=args.instances, max_tiles=args.max_tiles)
-    models = [bundle.served_name(stage) for stage in bundle.manifest.artefacts]
+    folder = write_repository(
+        bundle,
+        args.server,
+        args.out,
+        instances=args.instances,
+        max_tiles=args.max_tiles,
+        queue_delay_us=args.queue_delay_us,
+        version=args.version,
+    )
     if args.json:
-        print_json({"repository": str(folder), "server": args.server, "models": models})
-        return 0
-    print(f"{folder}: {', '.join(models)}")
-    if args.server == "triton":
+        print_json(repository_facts(bundle, args.server, folder))
+    else:
+        print_repository(bundle, args.server, folder)
+    return 0
+
+
+def repository_facts(bundle: Bundle, server: Server, folder: Path) -> dict[str, Any]:
+    """What was written, as JSON has it."""
+    models = [bundle.served_name(stage) for stage in bundle.manifest.artefacts]
+    return {"repository": str(folder), "server": server, "models": models}
+
+
+def print_repository(bundle: Bundle, server: Server, folder: Path) -> None:
+    """What was written, and how the server is started on it."""
+    print(f"{folder}: {', '.join(repository_facts(bundle, server, folder)['models'])}")
+    if server == "triton":
         if bundle.manifest.tile_batch is not None:
             note(
                 f"the bundle has a fixed tile batch of {bundle.manifest.tile_batch}: tiles of several cameras are not "
@@ -52,4 +83,3 @@ def run(args: argparse.Namespace) -> int:
         image = "openvino/model_server --config_path /models/config.json --port 9000"
         start = f"docker run -p 9000:9000 -v {folder.resolve()}:/models {image}"
     print(f"start: {start}")
-    return 0

@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 
 from edgedepth.cli.console import print_json
-from edgedepth.core.bundle import manifest_bytes, open_bundle
+from edgedepth.core.bundle import TARGETS, Bundle, manifest_bytes, open_bundle
 from edgedepth.core.errors import OptionError
+from edgedepth.core.pack import index_bytes, is_pack, open_pack
 from edgedepth.core.signing import TRUSTED_KEY_VARIABLE, new_key, sign
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -27,7 +28,9 @@ SUMMARY = "sign a bundle with a minisign key"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", type=Path, nargs="?", help="a bundle's folder")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", help="a bundle's folder, or a pack's: then its bundles are signed as well"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--secret-key", type=Path, metavar="FILE", help="minisign's secret key, to sign with")
     what.add_argument("--new-key", type=Path, metavar="FILE", help="make a key pair: FILE and FILE.pub")
@@ -59,17 +62,29 @@ def run(args: argparse.Namespace) -> int:
 def _sign(args: argparse.Namespace) -> dict[str, str]:
     if not args.bundle:
         raise OptionError("no bundle was named", remedy="edgedepth sign BUNDLE --secret-key FILE")
-    manifest = open_bundle(args.bundle).manifest  # whole and unchanged: a signature vouches for what it holds
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    comment = f"edgedepth {manifest.model.name} {manifest.target} {manifest.precision}, signed {now}"
-    path = sign(
-        args.bundle,
-        manifest_bytes(args.bundle),
-        args.secret_key,
-        password=_password(args, twice=False),
-        comment=comment,
-    )
+    if not is_pack(args.bundle):
+        return _sign_bundle(open_bundle(args.bundle), args.secret_key, _password(args, twice=False))
+    pack = open_pack(args.bundle)
+    opened = [pack.bundle(name) for name in pack.manifests]
+    password = _password(args, twice=False)
+    for bundle in opened:  # each may be opened by itself
+        _sign_bundle(bundle, args.secret_key, password)
+    comment = f"edgedepth {opened[0].manifest.model.name}, pack of {', '.join(pack.manifests)}, signed {_now()}"
+    content = index_bytes(pack.path)
+    path = sign(pack.path, content, args.secret_key, password=password, comment=comment, signed=TARGETS)
     return {"signature": str(path), "comment": comment}
+
+
+def _sign_bundle(bundle: Bundle, secret_key: Path, password: str | None) -> dict[str, str]:
+    """The bundle is whole and unchanged: a signature vouches for what it holds."""
+    manifest = bundle.manifest
+    comment = f"edgedepth {manifest.model.name} {manifest.target} {manifest.precision}, signed {_now()}"
+    path = sign(bundle.path, manifest_bytes(bundle.path), secret_key, password=password, comment=comment)
+    return {"signature": str(path), "comment": comment}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _password(args: argparse.Namespace, *, twice: bool) -> str | None:

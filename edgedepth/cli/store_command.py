@@ -17,10 +17,9 @@ import math
 from typing import Any
 
 from edgedepth.cli.console import print_json, print_table
-from edgedepth.core.bundle import Bundle, remove_bundle
 from edgedepth.core.errors import OptionError
 from edgedepth.core.folders import sweep
-from edgedepth.core.store import bundles_folder, cache_folder, folder_bytes, stored_bundles, surplus, weights_folder
+from edgedepth.core.store import Stored, bundles_folder, cache_folder, folder_bytes, stored, surplus, weights_folder
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         freed = sweep(bundles_folder()) if args.action == "prune" else 0
         for bundle in doomed:
-            remove_bundle(bundle.path)
+            bundle.remove()
     bytes_of_bundles = sum(bundle.size for bundle in doomed)
     if args.json:
         names = [bundle.path.name for bundle in doomed]
@@ -54,23 +53,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         verb = "would be removed" if args.dry_run else "removed"
         for bundle in doomed:
-            print(f"{verb}: {bundle.path.name} ({_size(bundle.size)}, of {bundle.manifest.created_utc})")
+            print(f"{verb}: {bundle.path.name} ({_size(bundle.size)}, of {bundle.created_utc})")
         print(f"{len(doomed)} bundles {verb}, {_size(bytes_of_bundles + freed)}")
     return 0
 
 
-def _surplus(args: argparse.Namespace) -> list[Bundle]:
+def _surplus(args: argparse.Namespace) -> list[Stored]:
     if args.names or args.max_gb is None:
         raise OptionError("prune goes by --max-gb and takes no names", remedy="edgedepth store prune --max-gb 20")
     if not (math.isfinite(args.max_gb) and args.max_gb >= 0):
         raise OptionError(f"--max-gb is {args.max_gb}; allowed are 0 and more", remedy="--max-gb 20")
-    return surplus(stored_bundles(), max_bytes=int(args.max_gb * 1e9))
+    return surplus(stored(), max_bytes=int(args.max_gb * 1e9))
 
 
-def _named(names: list[str]) -> list[Bundle]:
+def _named(names: list[str]) -> list[Stored]:
     if not names:
         raise OptionError("no bundle was named", remedy="edgedepth store list names them")
-    there = {bundle.path.name: bundle for bundle in stored_bundles()}
+    there = {bundle.path.name: bundle for bundle in stored()}
     if unknown := [name for name in names if name not in there]:
         raise OptionError(
             f"the store has no bundle {unknown[0]!r}; it has {', '.join(sorted(there)) or 'none'}",
@@ -80,7 +79,7 @@ def _named(names: list[str]) -> list[Bundle]:
 
 
 def _list(*, as_json: bool) -> int:
-    bundles = stored_bundles()
+    bundles = stored()
     others = {"weights": folder_bytes(weights_folder()), "cache": folder_bytes(cache_folder())}
     if as_json:
         print_json({"folder": str(bundles_folder()), "bundles": [_facts(bundle) for bundle in bundles], **others})
@@ -96,15 +95,15 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
-def _facts(bundle: Bundle) -> dict[str, Any]:
-    manifest = bundle.manifest
+def _facts(bundle: Stored) -> dict[str, Any]:
+    """Of a pack the targets and precisions in its order."""
     return {
         "name": bundle.path.name,
-        "model": manifest.model.name,
-        "target": manifest.target,
-        "precision": manifest.precision,
+        "model": bundle.model,
+        "target": ", ".join(manifest.target for manifest in bundle.manifests),
+        "precision": ", ".join(manifest.precision for manifest in bundle.manifests),
         "bytes": bundle.size,
-        "created_utc": manifest.created_utc,
+        "created_utc": bundle.created_utc,
     }
 
 

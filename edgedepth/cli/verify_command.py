@@ -20,15 +20,23 @@ from pathlib import Path
 
 from edgedepth.calibration.stored_set import open_calibration_set
 from edgedepth.cli.arguments import add_device, add_weights
-from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.cli.console import error_facts, note, print_json, progress_bar
 from edgedepth.cli.parity_table import print_report
-from edgedepth.core.bundle import open_bundle
-from edgedepth.core.errors import OptionError
+from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.errors import (
+    DeviceError,
+    EdgeDepthError,
+    EngineError,
+    MissingExtraError,
+    OptionError,
+    UnsupportedError,
+)
+from edgedepth.core.pack import Pack, is_pack, open_pack
 from edgedepth.datasets import LAYOUTS, open_dataset
 from edgedepth.picture_sources import from_calibration, from_dataset, from_photos, settings_for
 from edgedepth.sample_photos import sample_photo_paths
 from edgedepth.verify.evaluation import EvalSettings
-from edgedepth.verify.parity import Compared
+from edgedepth.verify.parity import Compared, ParityReport
 from edgedepth.verify.pictures import PictureSource
 from edgedepth.verify_run import DEFAULT_PICTURES, writing_run
 from edgedepth.verifying import verify_bundle
@@ -50,7 +58,7 @@ _LIMITS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", type=Path, help="a bundle's folder")
+    parser.add_argument("bundle", type=Path, help="a bundle's folder, or a pack's")
     add_pictures(parser)
     parser.add_argument("--against", type=Path, metavar="BUNDLE", help="compare with this bundle; needs no torch")
     add_weights(parser)
@@ -113,14 +121,46 @@ def chosen_pictures(args: argparse.Namespace) -> tuple[list[PictureSource], Eval
 
 def run(args: argparse.Namespace) -> int:
     """Verify and tell."""
-    bundle = open_bundle(args.bundle, trusted_key=args.key)
+    if is_pack(args.bundle):
+        return _verify_pack(open_pack(args.bundle, trusted_key=args.key), args)
+    report = _verify(open_bundle(args.bundle, trusted_key=args.key), args, args.out)
+    if args.json:
+        print_json(report.to_dict())
+    else:
+        print_report(report)
+    return 0 if report.passed else 1
+
+
+def _verify_pack(pack: Pack, args: argparse.Namespace) -> int:
+    """Each bundle that can be run or evaluated here; of the others it is told why they can't."""
+    reports: dict[str, ParityReport] = {}
+    left: dict[str, EdgeDepthError] = {}
+    for name in pack.manifests:
+        try:
+            reports[name] = _verify(pack.bundle(name), args, args.out and args.out / name)
+        except (DeviceError, EngineError, MissingExtraError, UnsupportedError) as error:
+            left[name] = error
+            note(f"{name} is not verified: {error}")
+            continue
+        if not args.json:
+            print(f"{name}:")
+            print_report(reports[name])
+    if not reports:
+        raise next(iter(left.values()))
+    if args.json:
+        verified = {name: report.to_dict() for name, report in reports.items()}
+        print_json({"targets": verified, "not_verified": {name: error_facts(error) for name, error in left.items()}})
+    return 0 if all(report.passed for report in reports.values()) else 1
+
+
+def _verify(bundle: Bundle, args: argparse.Namespace, out: Path | None) -> ParityReport:
     pictures, settings = chosen_pictures(args)
     limits = {name: value for name, _ in _LIMITS.values() if (value := getattr(args, f"limit_{name}")) is not None}
     with ExitStack() as stack:
         kept = None
-        if args.out is not None:
+        if out is not None:
             command = shlex.join(["edgedepth", *args.words])
-            kept = stack.enter_context(writing_run(args.out, bundle, command=command, pictures=args.pictures))
+            kept = stack.enter_context(writing_run(out, bundle, command=command, pictures=args.pictures))
         seen: Callable[[Compared], None] = kept.see if kept else lambda _: None
         with progress_bar() as progress:
             report = verify_bundle(
@@ -138,10 +178,6 @@ def run(args: argparse.Namespace) -> int:
             )
         if kept:
             kept.finish(report, device=args.device)
-    if args.json:
-        print_json(report.to_dict())
-    else:
-        print_report(report)
-    if args.out is not None:
-        note(f"written: {args.out}; edgedepth report {args.out} makes a page of it")
-    return 0 if report.passed else 1
+    if out is not None:
+        note(f"written: {out}; edgedepth report {out} makes a page of it")
+    return report

@@ -35,15 +35,19 @@ from edgedepth.core.manifest import FileEntry, Manifest, read_manifest, render_m
 from edgedepth.core.signing import SIGNATURE, check_signature
 
 __all__ = [
+    "DROPPINGS",
     "MANIFEST",
     "MANIFEST_DIGEST",
     "REPORT_FILES",
+    "TARGETS",
     "Bundle",
     "BundleWriter",
     "check_bundle_target",
+    "explained",
     "is_bundle",
     "manifest_bytes",
     "open_bundle",
+    "parse_manifest",
     "peek_manifest",
     "remove_bundle",
     "write_bundle",
@@ -51,12 +55,15 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+TARGETS = "targets.json"
+"""What a pack has in place of a manifest: the list of its bundles (core/pack.py)."""
 REPORT_FILES = {"parity": "reports/parity.json", "latency": "reports/latency.json"}
 """What may lie in a bundle outside of its seal, by kind."""
 _MANIFEST_LIMIT = 16 << 20  # bytes: a manifest has some ten thousand
 # What lies in a bundle and is added to it after its manifest was written.
 _OUTSIDE_THE_MANIFEST = {MANIFEST, MANIFEST_DIGEST, SIGNATURE, *REPORT_FILES.values()}
-_DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
+DROPPINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""What file managers leave in every folder."""
 # One part of a declared path. ASCII, because file systems disagree about the rest; no leading dot, so no "..".
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _EXPORT_AGAIN = "export it again: edgedepth export --help"
@@ -99,12 +106,12 @@ class Bundle:
             BundleTamperedError: a file has other content than the manifest says, or was written, replaced or removed
                 within the block.
         """
-        with _explained(self.path):
+        with explained(self.path):
             before = {name: stamp_of(self.path / name) for name in self.manifest.files}
             touched = [name for name, stamp in self.stamps.items() if before[name] != stamp]
             _check_hashes(self.path, self.manifest, touched)
         yield
-        with _explained(self.path):
+        with explained(self.path):
             changed = [name for name, stamp in before.items() if stamp_of(self.path / name) != stamp]
         if changed:
             raise BundleTamperedError(
@@ -129,13 +136,13 @@ def peek_manifest(path: Path) -> Manifest:
         BundleSchemaError: a manifest that isn't understood, or of a newer schema.
         BundleError: a manifest that can't be read.
     """
-    return _parsed(path, manifest_bytes(path))
+    return parse_manifest(path, manifest_bytes(path))
 
 
 def manifest_bytes(path: Path) -> bytes:
     """The content of a bundle's manifest.json; errors as peek_manifest."""
     file = path / MANIFEST
-    with _explained(path):
+    with explained(path):
         _refuse_absent(path)
         with file.open("rb") as opened:
             content = opened.read(_MANIFEST_LIMIT + 1)
@@ -152,6 +159,7 @@ def open_bundle(
     check_hashes: bool = True,
     trusted_key: str | None = None,
     damaged_engines: bool = False,
+    manifest_sha256: str | None = None,
 ) -> Bundle:
     """Open a bundle.
 
@@ -162,6 +170,7 @@ def open_bundle(
         trusted_key: a minisign public key, as a file or as its line that begins with RW: only a bundle that it signed
             is opened. None: no signature is looked at.
         damaged_engines: leave TensorRT engines that are damaged or missing out of the manifest, to build them again.
+        manifest_sha256: hex digest that the manifest must have, where somebody vouches for it; None: any.
 
     Raises:
         SignatureError: not signed with the trusted key.
@@ -176,8 +185,10 @@ def open_bundle(
     content = manifest_bytes(folder)
     if trusted_key is not None:
         check_signature(folder, content, trusted_key)  # before anything in it is believed
-    manifest = _parsed(folder, content)
-    with _explained(folder):
+    if manifest_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise BundleTamperedError(f"{folder} is not the bundle that was packed", remedy=_EXPORT_AGAIN)
+    manifest = parse_manifest(folder, content)
+    with explained(folder):
         ignored = _damaged_engines(folder, manifest) if damaged_engines else set()
         manifest = _without(manifest, ignored) if ignored else manifest
         _check_names(folder, manifest, ignored)
@@ -267,7 +278,8 @@ def _is_replaceable(folder: Path) -> bool:
         return False
 
 
-def _parsed(folder: Path, content: bytes) -> Manifest:
+def parse_manifest(folder: Path, content: bytes) -> Manifest:
+    """The manifest that these bytes of a bundle's manifest.json hold; errors as peek_manifest."""
     file = folder / MANIFEST
     try:
         text = content.decode("utf-8")
@@ -285,6 +297,10 @@ def _refuse_absent(path: Path) -> None:
     elif not path.is_dir():
         problem = f"{path} is a file; a bundle is a folder" if path.exists() else f"there is no bundle at {path}"
         remedy = "edgedepth export writes one; edgedepth inspect tells what a folder is"
+    elif (path / TARGETS).is_file():
+        there = ", ".join(sorted(str(one) for one in (path / "targets").glob("*"))[:9])
+        problem = f"{path} is a pack of several bundles, and one is meant here"
+        remedy = f"name one of them: {there or 'there is none left'}"
     elif not (path / MANIFEST).is_file():
         problem = f"{path} has no {MANIFEST}, so it is not a bundle"
         remedy = _EXPORT_AGAIN
@@ -311,7 +327,7 @@ def _list_files(folder: Path) -> set[str]:
 
 def _undeclared(manifest: Manifest, present: set[str]) -> list[str]:
     extra = present - set(manifest.files) - _OUTSIDE_THE_MANIFEST
-    return sorted(name for name in extra if name.rpartition("/")[2] not in _DROPPINGS)
+    return sorted(name for name in extra if name.rpartition("/")[2] not in DROPPINGS)
 
 
 def _damaged_engines(folder: Path, manifest: Manifest) -> set[str]:
@@ -399,7 +415,8 @@ def _digest_line(manifest: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the file system says about a bundle's files into a BundleError."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a path that no file system takes, with a zero byte

@@ -1,7 +1,8 @@
 """Signatures of bundles, as minisign makes and checks them: a fleet runs only what its owner exported.
 
 A signature is of manifest.json, which holds the SHA-256 of every other file, and lies beside it as
-manifest.json.minisig. `minisign -Vm manifest.json -p fleet.pub` checks the same.
+manifest.json.minisig. `minisign -Vm manifest.json -p fleet.pub` checks the same. Of a pack
+(core/pack.py) targets.json is signed, which holds the SHA-256 of each manifest.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from edgedepth.core.files import write_file
 from edgedepth.core.optional import require
 from edgedepth.core.reading import check_plain
 
-__all__ = ["SIGNATURE", "TRUSTED_KEY_VARIABLE", "check_signature", "new_key", "sign", "trusted_key_of_environment"]
+__all__ = [
+    "SIGNATURE",
+    "TRUSTED_KEY_VARIABLE",
+    "check_signature",
+    "new_key",
+    "sign",
+    "signature_of",
+    "trusted_key_of_environment",
+]
 
-SIGNATURE = "manifest.json.minisig"
+_MANIFEST = "manifest.json"
+SIGNATURE = f"{_MANIFEST}.minisig"
 TRUSTED_KEY_VARIABLE = "EDGEDEPTH_TRUSTED_KEY"
 _LIMIT = 64 << 10  # bytes; keys and signatures have some hundred
 
@@ -27,13 +37,19 @@ def trusted_key_of_environment() -> str | None:
     return os.environ.get(TRUSTED_KEY_VARIABLE) or None
 
 
-def check_signature(folder: Path, manifest: bytes, key: str) -> str:
+def signature_of(folder: Path, signed: str = _MANIFEST) -> Path:
+    """Where minisign puts the signature of a file."""
+    return folder / f"{signed}.minisig"
+
+
+def check_signature(folder: Path, content: bytes, key: str, *, signed: str = _MANIFEST) -> str:
     """Compare a bundle's signature with a public key.
 
     Args:
-        folder: the bundle's.
-        manifest: the bytes of its manifest.json, as they were read for everything else.
+        folder: the bundle's, or the pack's.
+        content: the bytes of its manifest.json, as they were read for everything else.
         key: a minisign public key: its file, or the line in it that begins with RW.
+        signed: the name of that file; a pack's is another.
 
     Returns:
         What the signer said of it: minisign's trusted comment.
@@ -45,11 +61,11 @@ def check_signature(folder: Path, manifest: bytes, key: str) -> str:
     """
     minisign = _minisign()
     public = _public_key(minisign, key)
-    path = folder / SIGNATURE
+    path = signature_of(folder, signed)
     sign_it = f"let its owner sign it: edgedepth sign {folder} --secret-key FILE"
     try:
         signature = minisign.Signature.from_bytes(_read(path))
-        public.verify(manifest, signature)
+        public.verify(content, signature)
     except FileNotFoundError:
         raise SignatureError(
             f"{folder} is not signed, and only bundles signed with a trusted key may run here", remedy=sign_it
@@ -66,15 +82,18 @@ def check_signature(folder: Path, manifest: bytes, key: str) -> str:
     return comment
 
 
-def sign(folder: Path, manifest: bytes, secret_key: Path, *, password: str | None, comment: str) -> Path:
-    """Sign a bundle's manifest.
+def sign(
+    folder: Path, content: bytes, secret_key: Path, *, password: str | None, comment: str, signed: str = _MANIFEST
+) -> Path:
+    """Sign a bundle's manifest, or a pack's list.
 
     Args:
-        folder: the bundle's.
-        manifest: the bytes of its manifest.json.
+        folder: the bundle's, or the pack's.
+        content: the bytes of its manifest.json.
         secret_key: a minisign secret key's file.
         password: of the key; None for a key without one.
         comment: what the signature vouches for besides.
+        signed: the name of the file that is signed; a pack's is another.
 
     Returns:
         The signature's path.
@@ -93,7 +112,7 @@ def sign(folder: Path, manifest: bytes, secret_key: Path, *, password: str | Non
                         f"{secret_key} has a password", remedy="type it when asked, or give --password-file FILE"
                     )
                 key.decrypt(password)
-            signature = key.sign(manifest, trusted_comment=comment)
+            signature = key.sign(content, trusted_comment=comment)
     except OSError as error:
         raise OptionError(
             f"the secret key {secret_key} can't be read: {error.strerror}", remedy="edgedepth sign --new-key FILE"
@@ -102,7 +121,7 @@ def sign(folder: Path, manifest: bytes, secret_key: Path, *, password: str | Non
         raise OptionError(
             f"{secret_key} can't sign: {error}", remedy="give minisign's secret key, and its password"
         ) from error
-    return write_file(folder / SIGNATURE, bytes(signature) + b"\n")
+    return write_file(signature_of(folder, signed), bytes(signature) + b"\n")
 
 
 def new_key(path: Path, *, password: str | None) -> Path:

@@ -14,12 +14,12 @@ import numpy as np
 from edgedepth.calibration.budget import Answers, Budget, Figures, Mixture, Outcome, search
 from edgedepth.calibration.scales import write_peaks
 from edgedepth.calibration.sets import CalibrationSet, open_calibration_set
-from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
+from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden
 from edgedepth.core.progress import Announce, Progress, silent, unheard
-from edgedepth.core.store import bundle_folder
+from edgedepth.core.store import bundle_folder, check_room
 from edgedepth.core.targets import ALIASES, PRECISIONS
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions
@@ -93,7 +93,7 @@ def export_int8_bundle(
     calibration = open_calibration_set(int8.calib)
     calibration.require_preprocessing(entry.family)
     folder = Path(out) if out is not None else bundle_folder(entry.name, target, "int8")
-    check_bundle_target(folder)
+    check_room(folder)
     loaded = load_model(entry.name, weights=weights, announce=announce)
     workspace = workspace_for(loaded, target, calibration, options=options, int8=int8)
     with workspace.held() as resumed:

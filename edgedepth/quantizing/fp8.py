@@ -18,14 +18,14 @@ from edgedepth.calibration.memory import available_memory, check_memory, need_of
 from edgedepth.calibration.ranges import collect_ranges
 from edgedepth.calibration.recording import Recording, record
 from edgedepth.calibration.sets import open_calibration_set
-from edgedepth.core.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
+from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
 from edgedepth.core.environment import cpu_name, versions_of
 from edgedepth.core.errors import QuantizationError, SelfTestError, UnsupportedError
 from edgedepth.core.manifest import Artefact, Golden
 from edgedepth.core.optional import require
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import OpenStage, Session
-from edgedepth.core.store import bundle_folder
+from edgedepth.core.store import bundle_folder, check_room
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.exporters.trt_engines import add_engines, builder_here, refuse_findings, without_dla
@@ -101,7 +101,7 @@ def export_fp8_bundle(
     calibration = open_calibration_set(calib)
     calibration.require_preprocessing(entry.family)
     folder = Path(out) if out is not None else bundle_folder(entry.name, "tensorrt", "fp8")
-    check_bundle_target(folder)
+    check_room(folder)
     loaded = load_model(entry.name, weights=weights, announce=announce)
     key = {
         "precision": "fp8",

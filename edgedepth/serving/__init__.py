@@ -1,5 +1,5 @@
 """Model repositories of servers, made from bundles."""
 
-from edgedepth.serving.repository import SERVERS, write_repository
+from edgedepth.serving.repository import SERVERS, Server, check_served_target, write_repository
 
-__all__ = ["SERVERS", "write_repository"]
+__all__ = ["SERVERS", "Server", "check_served_target", "write_repository"]

@@ -22,7 +22,7 @@ from edgedepth.core.folders import replace_folder
 from edgedepth.serving.ovms import ovms_config
 from edgedepth.serving.triton import triton_config
 
-__all__ = ["SERVERS", "Server", "write_repository"]
+__all__ = ["SERVERS", "Server", "check_served_target", "write_repository"]
 
 Server = Literal["triton", "ovms"]
 SERVERS: tuple[Server, ...] = get_args(Server)
@@ -39,6 +39,7 @@ def write_repository(
     instances: int = 1,
     max_tiles: int = 35,
     queue_delay_us: int = 2000,
+    version: int = 1,
 ) -> Path:
     """Write a model repository, whole or not at all.
 
@@ -49,6 +50,7 @@ def write_repository(
         instances: of each stage that the server runs at once.
         max_tiles: with a bundle of any tile batch, the most tiles of several cameras that the server puts together.
         queue_delay_us: how long it waits for them, in microseconds.
+        version: that the server shall call it; servers take the highest one that is there.
 
     Returns:
         The folder.
@@ -59,21 +61,17 @@ def write_repository(
         OutputError: the folder can't be written, or holds something else.
         MissingExtraError: the protobuf schema of Triton isn't installed.
     """
-    for name, count in (("instances", instances), ("max_tiles", max_tiles)):
+    for name, count in (("instances", instances), ("max_tiles", max_tiles), ("version", version)):
         if count < 1:
             raise OptionError(f"{name} is {count}; allowed are 1 and more", remedy=f"leave {name} out")
     manifest = bundle.manifest
-    if manifest.target not in _TARGETS[server]:
-        raise UnsupportedError(
-            f"{bundle.path} is for {manifest.target}; a repository of {server} takes {', '.join(_TARGETS[server])}",
-            remedy=f"edgedepth export --model {manifest.model.name} --target onnx --dynamic-batch",
-        )
+    check_served_target(manifest.target, server, manifest.model.name)
     with replace_folder(Path(out), ours=lambda folder: (folder / _MARK).is_file()) as folder:
         for stage, artefact in manifest.artefacts.items():
             model = folder / bundle.served_name(stage)
-            (model / "1").mkdir(parents=True)
+            (model / str(version)).mkdir(parents=True)
             for source in _files_of(bundle, artefact.path):
-                shutil.copy2(bundle.file(source), model / "1" / Path(source).name)
+                shutil.copy2(bundle.file(source), model / str(version) / Path(source).name)
             if server == "triton":
                 text = triton_config(
                     bundle.served_name(stage),
@@ -90,6 +88,19 @@ def write_repository(
         mark = {"server": server, "model": manifest.model.name, "weights_sha256": manifest.model.weights_sha256}
         (folder / _MARK).write_text(json.dumps(mark) + "\n")
     return Path(out)
+
+
+def check_served_target(target: str, server: Server, model: str) -> None:
+    """Refuse a target that a server doesn't run: before gigabytes are exported for it.
+
+    Raises:
+        UnsupportedError: it doesn't.
+    """
+    if target not in _TARGETS[server]:
+        raise UnsupportedError(
+            f"this bundle is for {target}; a repository of {server} takes {', '.join(_TARGETS[server])}",
+            remedy=f"edgedepth export --model {model} --target onnx --dynamic-batch",
+        )
 
 
 def _files_of(bundle: Bundle, artefact: str) -> Iterator[str]:

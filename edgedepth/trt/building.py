@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedepth.core.engine import EngineFacts
+from edgedepth.core.onnx_header import check_onnx
 from edgedepth.core.progress import Progress
 from edgedepth.core.spec import Precision, StageSpec
 from edgedepth.core.store import cache_folder
@@ -66,6 +67,7 @@ def build_engine(
         batch=_batch_range(graph.stage),
         timing_cache=None if gpu is None else _timing_cache(provider, gpu),
     )
+    check_onnx(graph.onnx)
     _reset_peak()
     start = time.perf_counter()
     built = provider.build(request, progress)

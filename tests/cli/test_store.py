@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgedepth.core.bundle import MANIFEST, open_bundle, write_bundle
-from edgedepth.core.store import bundles_folder
+from edgedepth.core.store import LIMIT_VARIABLE, bundle_folder, bundles_folder
 
 from .conftest import Cli
 
@@ -62,6 +62,21 @@ def test_prune_takes_the_oldest(cli: Cli, store: Path, bytes_: int, left: int) -
     assert done.code == 0, done.err
     assert names(store) == {"newest", "newer", "old"} - set(["old", "newer", "newest"][: 3 - left])
     assert all(open_bundle(store / name) for name in names(store))
+
+
+def test_no_export_begins_in_a_store_that_is_full(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("export", "--model", "depth-pro-mini", "--weights", "absent.safetensors")
+    monkeypatch.setenv(LIMIT_VARIABLE, f"{3 * SIZE / 1e9:.12f}")
+    full = cli(*words)
+    assert (full.code, f"and {LIMIT_VARIABLE} allows 3e-06" in full.err) == (2, True)
+    assert "edgedepth store prune --max-gb 1.5e-06" in full.err
+    assert names(store) == {"old", "newer", "newest"}
+    elsewhere = cli(*words, "--out", store.parent / "elsewhere")
+    assert "no checkpoint at" in elsewhere.err
+    (store / "newest").rename(bundle_folder("depth-pro-mini", "onnx", "fp32"))  # would be replaced
+    assert "no checkpoint at" in cli(*words).err
+    monkeypatch.setenv(LIMIT_VARIABLE, "much")
+    assert (cli(*words).code, "allowed are sizes in GB" in cli(*words).err) == (2, True)
 
 
 def test_a_dry_run_deletes_nothing(cli: Cli, store: Path) -> None:

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
+from edgedepth.cli import main
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import DeviceError, OptionError, OutputError, UnsupportedError
+from edgedepth.core.store import bundles_folder
+from edgedepth.models.loading import LoadedModel
 from edgedepth.serving import write_repository
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient (the extra serve) has the schema and the client")
@@ -87,7 +90,7 @@ def test_what_a_server_does_not_run(dynamic: Bundle, tmp_path: Path) -> None:
     from dataclasses import replace
 
     other = Bundle(dynamic.path, replace(dynamic.manifest, target="coreml"))
-    with pytest.raises(UnsupportedError, match="is for coreml"):
+    with pytest.raises(UnsupportedError, match="this bundle is for coreml"):
         write_repository(other, "triton", tmp_path / "repository")
     with pytest.raises(OptionError, match="instances is 0"):
         write_repository(dynamic, "triton", tmp_path / "repository", instances=0)
@@ -102,6 +105,67 @@ class TestClient:
     def test_a_url_and_the_backend_belong_together(self, mini_bundle: Path, options: dict[str, str]) -> None:
         with pytest.raises(OptionError, match="belong together"):
             EdgeDepth(mini_bundle, **options)  # type: ignore[arg-type]
+
+
+class TestDouble:
+    """The whole road, repository to depth, over the protocol that both servers speak."""
+
+    def test_depth_through_a_repository_is_the_local_depth(self, dynamic: Bundle, tmp_path: Path) -> None:
+        pytest.importorskip("grpc", reason="grpcio comes with tritonclient[grpc] and is what the double is made of")
+        from .kserve_double import serving
+
+        repository = write_repository(dynamic, "ovms", tmp_path / "repository", version=7)
+        frame = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+        with EdgeDepth(dynamic.path, self_test="never") as local:
+            expected = local.infer(frame)
+        with (
+            serving(repository) as (url, double),
+            EdgeDepth(dynamic.path, backend="triton", url=url, self_test="never") as remote,
+        ):
+            result = remote.infer(frame)
+        # The same kernels on the same numbers, in one process; without the arena they may sum in another order.
+        assert np.allclose(result.depth, expected.depth, rtol=1e-4)
+        assert result.fov_deg == pytest.approx(expected.fov_deg, abs=1e-3)
+        assert set(double.calls) == {dynamic.served_name(stage) for stage in dynamic.manifest.artefacts}
+
+    def test_what_a_server_lacks_or_refuses(self, dynamic: Bundle, tmp_path: Path) -> None:
+        pytest.importorskip("grpc", reason="grpcio comes with tritonclient[grpc] and is what the double is made of")
+        from .kserve_double import serving
+
+        repository = write_repository(dynamic, "ovms", tmp_path / "repository")
+        with serving(repository) as (url, double):
+            remote = EdgeDepth(dynamic.path, backend="triton", url=url, self_test="never")
+            decoder = double.models.pop(dynamic.served_name("decoder"))
+            with pytest.raises(DeviceError, match="no model depth-pro-mini-decoder that is ready"):
+                remote.infer(np.zeros((32, 32, 3), np.uint8))
+            double.models[dynamic.served_name("decoder")] = double.models[dynamic.served_name("fov")]
+            with pytest.raises(OptionError, match="the bundle declares"):
+                remote.infer(np.zeros((32, 32, 3), np.uint8))
+            double.models[dynamic.served_name("decoder")] = decoder
+            remote.close()
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_no_version(dynamic: Bundle, tmp_path: Path, version: int) -> None:
+    with pytest.raises(OptionError, match=f"version is {version}"):
+        write_repository(dynamic, "triton", tmp_path / "repository", version=version)
+
+
+def test_export_and_repository_in_one_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], known_tiny: LoadedModel
+) -> None:
+    out = tmp_path / "repository"
+    words = ["export", "--model", known_tiny.entry.name, "--weights", "random:0", "--dynamic-batch", "--out", str(out)]
+    assert main([*words, "--target", "coreml", "--serve", "triton"]) == 2
+    assert "takes onnx, openvino" in capsys.readouterr().err
+    assert main([*words, "--serve", "triton", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    bundle = open_bundle(told["path"])
+    assert bundle.path.parent == bundles_folder()
+    assert told["models"] == [bundle.served_name(stage) for stage in bundle.manifest.artefacts]
+    assert all((out / model / "config.pbtxt").is_file() for model in told["models"])
+    assert main(["export", "--serve", "ovms"]) == 2
+    assert "--out DIR" in capsys.readouterr().err
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from edgedepth.core.bundle import MANIFEST
+from edgedepth.core.bundle import TARGETS as PACKED
 from edgedepth.core.signing import SIGNATURE
 
 from . import seeds
@@ -94,6 +95,20 @@ def _as_manifest(folder: Path, content: bytes) -> Path:
     return path
 
 
+@functools.cache
+def _whole_pack() -> Path:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return seeds.pack(Path(folder) / "pack")
+
+
+def _as_list(folder: Path, content: bytes) -> Path:
+    path = folder / "pack"
+    shutil.copytree(_whole_pack(), path)
+    (path / PACKED).write_bytes(content)
+    return path
+
+
 def _in_package(inside: str) -> Callable[[Path, bytes], Path]:
     def place(folder: Path, content: bytes) -> Path:
         path = seeds.package(folder / "it.mlpackage")
@@ -110,6 +125,8 @@ _RUN = (
 
 TARGETS = {
     "manifest": Target("bundle", ((_whole_bundle() / MANIFEST).read_bytes(),), _as_manifest),
+    "pack": Target("pack", ((_whole_pack() / PACKED).read_bytes(),), _as_list),
+    "onnx": Target("graph", (seeds.graph(),), _as_file("model.onnx")),
     "signature": Target(
         "signature", (b"untrusted comment: a\nRWQf6LRCGA9i\ntrusted comment: b\nQtKM\n",), _as_file(SIGNATURE)
     ),

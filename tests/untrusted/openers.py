@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgedepth.core.bundle import open_bundle
+from edgedepth.core.onnx_header import check_onnx
+from edgedepth.core.pack import open_pack
 from edgedepth.core.runs import read_run
 from edgedepth.core.signing import check_signature
 from edgedepth.models.checkpoint_files import open_checkpoint
@@ -29,6 +31,8 @@ def _signature(path: Path) -> None:
 
 OPENERS: dict[str, Callable[[Path], object]] = {
     "bundle": open_bundle,
+    "pack": open_pack,
+    "graph": check_onnx,
     "golden": golden_frame,
     "checkpoint": _checkpoint,
     "head": load_head,

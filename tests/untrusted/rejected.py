@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from edgedepth.core import errors
-from edgedepth.core.bundle import MANIFEST, MANIFEST_DIGEST
+from edgedepth.core.bundle import MANIFEST, MANIFEST_DIGEST, TARGETS
 
 from . import seeds
 
@@ -61,6 +61,55 @@ def bundle_then(change: Callable[[Path], object]) -> Make:
 
 def package_then(change: Callable[[Path], object]) -> Make:
     return lambda path: change(seeds.package(path))
+
+
+def pack_then(change: Callable[[Path], object]) -> Make:
+    return lambda path: change(seeds.pack(path))
+
+
+def listed(content: bytes) -> Make:
+    """A pack with another list."""
+    return pack_then(lambda path: (path / TARGETS).write_bytes(content))
+
+
+def million_entries(path: Path) -> None:
+    names = {str(number): "" for number in range(1_000_000)}
+    listed(json.dumps({"schema_version": 1, "targets": names}).encode())(path)
+
+
+def graph(change: Callable[[Any], object]) -> Make:
+    """An ONNX file; `change` is given its ModelProto."""
+    return lambda path: path.write_bytes(seeds.graph(change))
+
+
+def initializer(change: Callable[[Any], object]) -> Make:
+    """Its first one is two floats."""
+    return graph(lambda model: change(model.graph.initializer[0]))
+
+
+def external(location: str = "w.bin", *, offset: int = 0, length: int = 8, elements: int = 2) -> Make:
+    """An initializer in a file of 8 bytes beside the graph."""
+
+    def change(tensor: Any) -> None:
+        tensor.ClearField("raw_data")
+        tensor.dims[0] = elements
+        tensor.data_location = tensor.EXTERNAL
+        for key, value in (("location", location), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+
+    def make(path: Path) -> None:
+        path.with_name("w.bin").write_bytes(bytes(8))
+        initializer(change)(path)
+
+    return make
+
+
+def nest(outer: Any, depth: int) -> None:
+    """Graphs in a node's attribute, in each other."""
+    for _ in range(depth):
+        node = outer.node.add(op_type="If")
+        attribute = node.attribute.add(name="then_branch", type=5)
+        outer = attribute.g
 
 
 def renamed(name: str) -> Make:
@@ -166,6 +215,14 @@ OVERLAPPING = {
     "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
     "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
 }
+
+
+def million_files(path: Path) -> None:
+    entry = b'{"sha256": "", "size": 1}'
+    files = b",".join(b'"file%d": %s' % (number, entry) for number in range(1_000_000))
+    seeds.seal(seeds.bundle(path), b'{"schema_version": 1, "files": {' + files + b"}}")
+
+
 MANY = {f"file{number}": {"sha256": "0" * 64, "size": 1} for number in range(300_000)}
 
 BUNDLES = (
@@ -192,6 +249,7 @@ BUNDLES = (
         errors.BundleSchemaError,
         "more than",
     ),
+    Case("a million entries", "bundle", million_files, errors.BundleSchemaError, "more than"),
     Case("300,000 entries", "bundle", set_at("files", value=MANY), errors.BundleSchemaError, "more than"),
     Case("a newer schema", "bundle", set_at("schema_version", value=2), errors.BundleSchemaError, "reads up to 1"),
     Case("schema true", "bundle", set_at("schema_version", value=True), errors.BundleSchemaError, "whole number"),
@@ -475,6 +533,101 @@ PACKAGES = (
     ),
 )
 
+GRAPHS = (
+    Case("nothing", "graph", lambda path: None, errors.BundleTamperedError, "No such file"),
+    Case("empty", "graph", content(b""), errors.BundleTamperedError, "allowed are 1 to"),
+    Case("10 GB", "graph", lambda path: sparse(path, seeds.HUGE), errors.BundleTamperedError, "allowed are 1 to"),
+    Case("text", "graph", content(b"hello, this is no graph"), errors.BundleTamperedError, "not an ONNX file"),
+    Case("half", "graph", content(seeds.graph()[:-9]), errors.BundleTamperedError, "not an ONNX file"),
+    Case("no graph", "graph", graph(lambda m: m.ClearField("graph")), errors.BundleTamperedError, "not an ONNX file"),
+    Case(
+        "an initializer of 10 GB",
+        "graph",
+        initializer(lambda t: t.dims.__setitem__(0, seeds.HUGE // 4)),
+        errors.BundleTamperedError,
+        "declares 10737418240 bytes and holds 8",
+    ),
+    Case(
+        "an initializer of 2^70 bytes",
+        "graph",
+        initializer(lambda t: t.dims.extend([1 << 34, 1 << 34])),
+        errors.BundleTamperedError,
+        "and holds 8",
+    ),
+    Case(
+        "an initializer of 10 GB without data",
+        "graph",
+        initializer(lambda t: (t.ClearField("raw_data"), t.dims.__setitem__(0, seeds.HUGE // 4))),
+        errors.BundleTamperedError,
+        "2684354560 elements in 0 bytes",
+    ),
+    Case(
+        "a constant of 10 GB in a branch",
+        "graph",
+        graph(lambda m: m.graph.node[1].attribute[0].g.node[0].attribute[0].t.dims.__setitem__(0, seeds.HUGE // 4)),
+        errors.BundleTamperedError,
+        "2684354560 elements in 4 bytes",
+    ),
+    Case(
+        "a negative size",
+        "graph",
+        initializer(lambda t: t.dims.__setitem__(0, -2)),
+        errors.BundleTamperedError,
+        "sizes",
+    ),
+    Case(
+        "an unknown type",
+        "graph",
+        initializer(lambda t: setattr(t, "data_type", 99)),
+        errors.BundleTamperedError,
+        "type 99",
+    ),
+    Case(
+        "weights of 10 GB beside it that aren't there",
+        "graph",
+        external(length=seeds.HUGE, elements=seeds.HUGE // 4),
+        errors.BundleTamperedError,
+        "which has 8",
+    ),
+    Case("weights in a parent", "graph", external("../w.bin"), errors.BundleTamperedError, "no file beside it"),
+    Case("weights in /etc", "graph", external("/etc/passwd"), errors.BundleTamperedError, "no file beside it"),
+    Case("weights that aren't there", "graph", external("v.bin"), errors.BundleTamperedError, "No such file"),
+    Case("weights from before the file", "graph", external(offset=-8), errors.BundleTamperedError, "from byte -8"),
+    Case("weights cut short", "graph", external(offset=4), errors.BundleTamperedError, "which has 8"),
+    Case(
+        "sparse weights",
+        "graph",
+        graph(lambda m: m.graph.sparse_initializer.add()),
+        errors.BundleTamperedError,
+        "sparse",
+    ),
+    Case(
+        "graphs a hundred deep",
+        "graph",
+        graph(lambda m: nest(m.graph, 100)),
+        errors.BundleTamperedError,
+        "deep in each other",
+    ),
+)
+
+PACKS = (
+    Case("nothing", "pack", lambda path: None, errors.BundleNotFoundError, "no pack"),
+    Case("a bundle", "pack", seeds.bundle, errors.BundleNotFoundError, "no pack"),
+    Case("no JSON", "pack", listed(b"targets"), errors.BundleTamperedError, "not what was written"),
+    Case("no bundles", "pack", listed(b'{"schema_version": 1, "targets": {}}'), errors.BundleTamperedError, "not what"),
+    Case(
+        "a list of 10 GB", "pack", pack_then(lambda p: sparse(p / TARGETS, seeds.HUGE)), errors.BundleError, "no such"
+    ),
+    Case("a million entries", "pack", million_entries, errors.BundleError, "no such file has more"),
+    Case(
+        "another bundle's hash",
+        "pack",
+        pack_then(lambda p: seeds.seal(p / "targets" / "onnx-fp32", b"{}")),
+        errors.BundleTamperedError,
+        "not the bundle that was packed",
+    ),
+)
+
 RUNS = (
     Case("no JSON", "run", content(b"run"), errors.RunError, "not a run"),
     Case("nested deep", "run", content(b"[" * 100_000), errors.RunError, "not a run"),
@@ -508,5 +661,6 @@ PIPES = (
 
 
 CASES = (
-    BUNDLES + SIGNATURES + GOLDEN + CHECKPOINTS + PICTURES + PACKAGES + RUNS + (PIPES if hasattr(os, "mkfifo") else ())
+    *(*BUNDLES, *PACKS, *GRAPHS, *SIGNATURES, *GOLDEN, *CHECKPOINTS, *PICTURES, *PACKAGES, *RUNS),
+    *(PIPES if hasattr(os, "mkfifo") else ()),
 )

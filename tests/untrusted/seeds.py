@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from PIL import Image
 from safetensors.torch import save
 
-from edgedepth.core.bundle import MANIFEST, MANIFEST_DIGEST, write_bundle
+from edgedepth.core.bundle import MANIFEST, MANIFEST_DIGEST, open_bundle, write_bundle
 from edgedepth.core.manifest import Artefact, Golden, Manifest
+from edgedepth.core.packing import write_pack
 from edgedepth.core.spec import ModelSpec, PreprocessSpec, PyramidLevel, StageSpec, TensorSpec, TilingSpec
 
 PACKAGE = Path(__file__).with_name("tiny.mlpackage")
@@ -88,6 +90,28 @@ def golden(side: int = 8) -> bytes:
         fov_deg=np.float32(60),
     )
     return content.getvalue()
+
+
+def graph(change: Callable[[Any], object] = lambda model: None) -> bytes:
+    """An ONNX file of one product, of weights in the file, and of a branch whose constant is in the node."""
+    make = onnx.helper
+    value = make.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
+    result = make.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    weights = onnx.numpy_helper.from_array(np.ones(2, np.float32), "weights")
+    typed = make.make_tensor("typed", onnx.TensorProto.INT64, [3], [1, 2, 3])
+    constant = make.make_node("Constant", [], ["z"], value=make.make_tensor("c", onnx.TensorProto.FLOAT, [1], [1.0]))
+    branch = make.make_graph([constant], "branch", [], [make.make_tensor_value_info("z", 1, [1])])
+    chosen = make.make_node("If", ["flag"], ["z"], then_branch=branch, else_branch=branch)
+    body = make.make_graph([make.make_node("Mul", ["x", "weights"], ["y"]), chosen], "g", [value], [result])
+    body.initializer.extend([weights, typed])
+    model = make.make_model(body)
+    change(model)
+    return model.SerializeToString()
+
+
+def pack(folder: Path) -> Path:
+    """A pack of one bundle."""
+    return write_pack([open_bundle(bundle(folder.with_name("packed")))], folder).path
 
 
 def npz_of(header: bytes, data: bytes = b"") -> bytes:

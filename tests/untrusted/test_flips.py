@@ -8,40 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from edgedepth.core.bundle import MANIFEST, MANIFEST_DIGEST, open_bundle
-from edgedepth.core.errors import BundleError
+from edgedepth.core.bundle import open_bundle
 
-ELSEWHERE = 2000
-
-
-def flip(path: Path, at: int, mask: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ mask]))
-
-
-def taken(bundle: Path, name: str, at: int, mask: int) -> bool:
-    flip(bundle / name, at, mask)
-    try:
-        open_bundle(bundle)
-    except BundleError:
-        return False
-    finally:
-        flip(bundle / name, at, mask)
-    return True
+from . import seeds
+from .flips import ELSEWHERE, everywhere, taken
 
 
 @pytest.mark.slow
-def test_no_flipped_byte_is_taken(mini_bundle: Path, tmp_path: Path) -> None:
+def test_no_flipped_byte_of_the_mini_is_taken(mini_bundle: Path, tmp_path: Path) -> None:
+    assert_none_is_taken(Path(shutil.copytree(mini_bundle, tmp_path / "bundle")), ELSEWHERE)
+
+
+def test_no_flipped_byte_of_a_small_one_is_taken(tmp_path: Path) -> None:
+    assert_none_is_taken(seeds.bundle(tmp_path / "bundle"), 200)
+
+
+def assert_none_is_taken(bundle: Path, elsewhere: int) -> None:
     """Every byte of the manifest and its digest, and so many elsewhere, each with a bit of its own."""
-    bundle = Path(shutil.copytree(mini_bundle, tmp_path / "bundle"))
     rng = random.Random(0)
-    sizes = {name: (bundle / name).stat().st_size for name in (MANIFEST, MANIFEST_DIGEST)}
-    places = [(name, at) for name, size in sizes.items() for at in range(size)]
-    entries = open_bundle(bundle).manifest.files
-    for name in rng.choices(list(entries), [entry.size for entry in entries.values()], k=ELSEWHERE):
-        places.append((name, rng.randrange(entries[name].size)))
-    assert not [(name, at) for name, at in places if taken(bundle, name, at, 1 << rng.randrange(8))]
+    assert not taken(bundle, everywhere(bundle, rng, elsewhere), rng)
     open_bundle(bundle)

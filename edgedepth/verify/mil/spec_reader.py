@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from edgedepth.core.wire import Message, WireError
 from edgedepth.verify.mil.dtypes import FEATURE_DTYPES, SPEC_DTYPES, DType, unpack_bits
 from edgedepth.verify.mil.graph import (
     Blob,
@@ -22,7 +23,6 @@ from edgedepth.verify.mil.graph import (
     TensorType,
     Variable,
 )
-from edgedepth.verify.mil.wire import Message, WireError
 
 __all__ = ["NEWEST_SPEC_VERSION", "NotAProgramError", "TooNewError", "read_spec"]
 

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
+from edgedepth.choosing import choose_bundle
 from edgedepth.cli import main
 from edgedepth.core.bundle import Bundle, open_bundle, write_bundle
 from edgedepth.core.engine import BuildOptions, EngineFacts
 from edgedepth.core.errors import (
+    BundleNotFoundError,
     BundleTamperedError,
     DeviceError,
     DeviceMemoryError,
@@ -35,10 +37,12 @@ from edgedepth.core.errors import (
     UnsupportedError,
 )
 from edgedepth.core.manifest import Manifest
+from edgedepth.core.pack import open_pack
+from edgedepth.core.packing import write_pack
 from edgedepth.core.store import cache_folder
 from edgedepth.exporters.golden import draw_golden_frame
 from edgedepth.exporters.trt_engines import build_bundle
-from edgedepth.runtimes.base import SessionOptions
+from edgedepth.runtimes.base import SessionOptions, fit_of
 from edgedepth.runtimes.trt_backend import TrtBackend
 from edgedepth.trt import providers
 from edgedepth.trt.adapter import GpuFacts
@@ -102,6 +106,32 @@ def built(machine: Machine, kit: Path) -> Path:
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.INFO, logger="edgedepth"):
         yield
+
+
+class TestFittingAPack:
+    """A pack of this kit, for an Orin, and of what every CPU runs."""
+
+    @pytest.fixture
+    def pack(self, kit: Path, mini_bundle: Path, tmp_path: Path) -> Path:
+        return write_pack([open_bundle(kit), open_bundle(mini_bundle)], tmp_path / "pack").path
+
+    def test_an_engine_else_the_build_kit_else_another_target(self, machine: Machine, pack: Path) -> None:
+        member = pack / "targets" / "tensorrt-fp32"
+        assert choose_bundle(pack, "auto", None).path == member
+        with pytest.raises(EngineError, match="has no engine for Orin") as caught:
+            EdgeDepth(pack)
+        assert main(shlex.split(caught.value.remedy.partition(",")[0])[1:]) == 0  # edgedepth build PACK/targets/...
+        fit = fit_of(open_pack(pack).bundle("tensorrt-fp32"), SessionOptions())
+        assert (fit.runs, fit.to_build) == (True, False)
+        assert fit.reason.startswith("an engine of tensorrt 10.16.2 for cuda:0 (Orin, SM 87)")
+        machine.facts = (GpuFacts(name="Thor", sm=110, memory_mb=64000),)
+        assert "it is for SM 87; Thor has SM 110" in fit_of(open_bundle(member), SessionOptions()).reason
+        assert choose_bundle(pack, "auto", None).path == member
+        assert choose_bundle(pack, "auto", None, options=SessionOptions(device="cpu")).manifest.target == "onnx"
+        machine.facts = ()
+        assert choose_bundle(pack, "auto", None).manifest.target == "onnx"
+        with pytest.raises(BundleNotFoundError, match="there is no GPU"):
+            choose_bundle(pack, "trt", None)
 
 
 def open_stage(path: Path, stage: str = "fov", **options: object) -> object:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgedepth.core.wire import Message, WireError
 from edgedepth.verify.mil.dtypes import DTYPES, unpack_bits
 from edgedepth.verify.mil.spec_reader import NotAProgramError, TooNewError, read_spec
-from edgedepth.verify.mil.wire import Message, WireError
 
 onnx = pytest.importorskip("onnx", reason="onnx (the extra export) brings messages of every kind, and protobuf")
 names = st.text(max_size=20)

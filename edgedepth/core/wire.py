@@ -1,6 +1,7 @@
 """Protocol Buffers' wire format, read without a schema: the fields of a message by number.
 
-Enough of it for Core ML's spec, so that a package can be read where neither coremltools nor protobuf is installed.
+Enough of it for Core ML's spec and for ONNX, so that both can be read where neither coremltools, onnx nor protobuf is
+installed.
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -58,6 +59,10 @@ class Message:
     def data(self, number: int) -> bytes:
         """A bytes field, or the packed values of a repeated fixed-size number."""
         return b"".join(self._chunks(number))
+
+    def size(self, number: int) -> int:
+        """Bytes of a bytes field or of a repeated number, told without copying them; a number by itself counts as 1."""
+        return sum(1 if isinstance(value, int) else len(value) for value in self._fields.get(number, []))
 
     def child(self, number: int) -> Message:
         """A message; pieces of it are merged."""
