@@ -1,0 +1,316 @@
+"""export and label, killed at random moments: does anything open that is wrong? Writes docs/measurements/kills.json.
+
+    python benchmarks/kills.py --exports 200 --traced 10 --labels 50
+    python benchmarks/kills.py --exports 0 --labels 50        leaves what the file says of exports
+
+Each victim is a fork of this process, which has imported everything; it gets SIGKILL a random time after a random step
+that it tells on stderr, so that the kills are spread over all steps and not over the longest. 97 % of an export's time
+is torch's tracer, which writes no file: --traced of the exports run it, the others are given graphs that it made.
+
+After each kill of an export the bundle is opened, which compares every file's hash with the manifest: it has to be the
+one that stood there before or the new one, whole, or none where none was. After each kill of a label every row's file
+has to be there and to decode, and the index, if there is one, to hold what the rows say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime  # noqa: F401 (imported before the forks: victims shall be killed at work, not at imports)
+import torch
+
+import edgedepth.exporters.to_onnx
+import edgedepth.models.loading  # noqa: F401
+from edgedepth.cli import main as edgedepth_main
+from edgedepth.core.bundle import open_bundle
+from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.core.errors import BundleNotFoundError
+from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
+
+MEASUREMENT = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "kills.json"
+MODEL = "depth-pro-mini"
+PHOTOS = 24
+
+
+@dataclass
+class Outcome:
+    """What came of the kills of one command."""
+
+    kills: int = 0
+    by_step: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return vars(self) | {"by_step": dict(sorted(self.by_step.items())), "left": dict(sorted(self.left.items()))}
+
+
+def main() -> int:
+    """Kill, look, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exports", type=int, default=200)
+    parser.add_argument("--traced", type=int, default=10, help="of the exports: with torch's tracer")
+    parser.add_argument("--labels", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=MEASUREMENT)
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # threads of a pool would not be there in a fork
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EDGEDEPTH_HOME"] = f"{folder}/home"
+        rng = random.Random(args.seed)
+        exports = kill_exports(Path(folder), args.exports, args.traced, rng)
+        labels = kill_labels(Path(folder), args.labels, rng)
+    done = json.loads(args.out.read_text()) if args.out.exists() else {}
+    content = {
+        "command": "python benchmarks/kills.py " + " ".join(sys.argv[1:]),
+        "model": MODEL,
+        "machine": describe_machine(),
+        "versions": versions_of(("edgedepth", "torch", "onnx", "onnxruntime", "pyarrow")),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "export": exports.to_plain() | {"traced": min(args.traced, args.exports)}
+        if args.exports
+        else done.get("export"),
+        "label": labels.to_plain() if args.labels else done.get("label"),
+    }
+    args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(content, indent=1))
+    return 1 if exports.wrong or labels.wrong else 0
+
+
+# --- victims
+
+
+def killed_after(words: Sequence[str], steps: int, delay_s: float, before: Callable[[], None] = lambda: None) -> str:
+    """Fork a command and kill it so long after so many steps; the last step that it told, or "" if it was done."""
+    read, write = os.pipe()
+    victim = os.fork()
+    if not victim:
+        os.dup2(write, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        before()
+        os._exit(edgedepth_main(list(words)))
+    os.close(write)
+    told, last = 0, "before its first step"
+    with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
+        while told < steps and (line := lines.readline()):
+            if line.startswith("["):
+                told, last = told + 1, line.strip()
+        time.sleep(delay_s)
+        os.kill(victim, signal.SIGKILL)
+        _, status = os.waitpid(victim, 0)
+        for line in lines:  # told in the meantime
+            last = line.strip() if line.startswith("[") else last
+    return last if os.WIFSIGNALED(status) else ""
+
+
+def run_whole(words: Sequence[str], before: Callable[[], None] = lambda: None) -> list[tuple[str, float]]:
+    """Fork a command, let it finish; its steps and how long each took, the first one what it took to begin."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        before()
+        os._exit(edgedepth_main(list(words)))
+    os.close(write)
+    marks, begun = [("before its first step", time.monotonic())], time.monotonic()
+    with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
+        text = []
+        for line in lines:
+            text.append(line)
+            if line.startswith("["):
+                marks.append((line.strip(), time.monotonic()))
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise RuntimeError("".join(text))
+    ends = [at for _, at in marks[1:]] + [time.monotonic()]
+    assert begun <= ends[0]
+    return [(name, end - at) for (name, at), end in zip(marks, ends, strict=True)]
+
+
+# --- export
+
+
+def kill_exports(folder: Path, count: int, traced: int, rng: random.Random) -> Outcome:
+    """Kill exports over an old bundle, over none, and over what the kills before left."""
+    outcome = Outcome()
+    if not count:
+        return outcome
+    out, old_bundle = folder / "bundle", folder / "old"
+    words = ["export", "--model", MODEL, "--target", "onnx", "--out"]
+    forget = GraphMemory().forget
+    run_here([*words, str(old_bundle), "--weights", "random:0"])  # other weights: no file of it fits the new one
+    run_here([*words, str(folder / "new")])
+    lengths = {False: run_whole([*words, str(out)])}
+    lengths[True] = run_whole([*words, str(out)], forget) if traced else []
+    known = {facts(folder / name): name for name in ("old", "new")}
+    while outcome.kills < count:
+        trace = outcome.kills < traced
+        before = rng.choice(("old", "none", "as left"))
+        if before != "as left":
+            shutil.rmtree(out, ignore_errors=True)
+        if before == "old":
+            shutil.copytree(old_bundle, out)
+        stood = known[facts(out)] if out.exists() else "none"
+        step = rng.randrange(len(lengths[trace]))
+        delay_s = rng.uniform(0, lengths[trace][step][1])
+        last = killed_after([*words, str(out)], step, delay_s, forget if trace else lambda: None)
+        if not last:
+            continue
+        outcome.kills += 1
+        outcome.by_step[last] += 1
+        try:
+            left = known.get(facts(out), "WRONG")
+        except BundleNotFoundError:
+            left = "none"  # what waits beside it is put back by the next export
+        except Exception as error:
+            left = f"WRONG: {error}"
+        outcome.left[f"{stood} before, {left.partition(':')[0]} after"] += 1
+        if left.startswith("WRONG") or left not in (stood, "new", "none"):
+            outcome.wrong.append(f"kill {outcome.kills} after {last}, {stood} before: {left}")
+        print(f"export {outcome.kills}/{count}: {last}, {stood} -> {left}", flush=True)
+    run_whole([*words, str(out)])
+    if known.get(facts(out)) != "new":
+        outcome.wrong.append("the export after the last kill")
+    rest = [path.name for path in folder.iterdir() if path.name.startswith(".bundle.") and path.is_dir()]
+    if rest:
+        outcome.wrong.append(f"left behind: {rest}")
+    return outcome
+
+
+def facts(bundle: Path) -> str:
+    """What a bundle is, its files compared with the manifest by open_bundle; not when it was made."""
+    manifest = open_bundle(bundle).manifest
+    return repr((manifest.model, manifest.artefacts))
+
+
+class GraphMemory:
+    """Torch's tracer, which each stage and weights asks once."""
+
+    def __init__(self) -> None:
+        self._trace = torch.onnx.export
+        self._graphs: dict[float, Any] = {}
+        torch.onnx.export = self
+
+    def __call__(self, module: torch.nn.Module, *args: Any, **options: Any) -> Any:
+        """As of torch.onnx.export."""
+        key = sum(float(weight.double().sum()) for weight in module.state_dict().values())
+        if key not in self._graphs:
+            self._graphs[key] = self._trace(module, *args, **options)
+        return self._graphs[key]
+
+    def forget(self) -> None:
+        """Trace again, in the process that forgets."""
+        self._graphs.clear()
+
+
+def run_here(words: Sequence[str]) -> None:
+    """A command in this process, silently."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        stdout, stderr, sys.stdout, sys.stderr = sys.stdout, sys.stderr, nowhere, nowhere
+        try:
+            code = edgedepth_main(list(words))
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+    if code:
+        raise RuntimeError(f"{words} ended with {code}")
+
+
+# --- label
+
+
+def kill_labels(folder: Path, count: int, rng: random.Random) -> Outcome:
+    """Kill label runs that go on from each other; a finished set is begun anew."""
+    outcome = Outcome()
+    if not count:
+        return outcome
+    photos, out, bundle = folder / "photos", folder / "labels", folder / "new"
+    photos.mkdir()
+    for seed in range(PHOTOS):
+        cv2.imwrite(str(photos / f"{seed}.png"), picture(seed))
+    if not bundle.exists():
+        run_here(["export", "--model", MODEL, "--target", "onnx", "--out", str(bundle)])
+    words = ["label", str(photos), "--bundle", str(bundle), "--out"]
+    steps = run_whole([*words, str(folder / "whole")])
+    expected = rows_of(folder / "whole")
+    while outcome.kills < count:
+        if (out / SUMMARY).exists() or len(rows_of(out)) == PHOTOS:
+            shutil.rmtree(out)
+        step = rng.randrange(5)  # so that a set takes several kills
+        delay_s = rng.uniform(0, steps[min(step, 1)][1])
+        last = killed_after([*words, str(out)], step, delay_s)
+        if not last:
+            continue
+        outcome.kills += 1
+        outcome.by_step["opening" if not last.startswith("[") else "labelling"] += 1
+        wrong = wrong_labels(out, expected)
+        outcome.left["right" if not wrong else "WRONG"] += 1
+        outcome.wrong += [f"kill {outcome.kills} after {last}: {what}" for what in wrong]
+        print(f"label {outcome.kills}/{count}: {last}, {len(rows_of(out))} rows, {wrong or 'right'}", flush=True)
+    run_whole([*words, str(out)])
+    if rows_of(out) != expected:
+        outcome.wrong.append("the labels after the last kill")
+    return outcome
+
+
+def picture(seed: int) -> np.ndarray:
+    """A small picture of its own."""
+    rng = np.random.default_rng(seed)
+    return cv2.resize(rng.integers(0, 255, (4, 6, 3), np.uint8), (96, 64))
+
+
+def rows_of(out: Path) -> dict[str, tuple[str, str]]:
+    """Status and content by name, of the whole lines of a journal."""
+    if not (out / JOURNAL).exists():
+        return {}
+    lines = [line for line in (out / JOURNAL).read_bytes().splitlines(keepends=True)[1:] if line.endswith(b"\n")]
+    rows = [json.loads(line) for line in lines]
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names), "a frame has two rows"
+    return {row["name"]: (row["status"], row["sha256"]) for row in rows}
+
+
+def wrong_labels(out: Path, expected: dict[str, tuple[str, str]]) -> list[str]:
+    """What is wrong with the labels so far."""
+    rows = rows_of(out)
+    wrong = [f"{name} is {row}" for name, row in rows.items() if row != expected[name]]
+    for name, (_, sha256) in rows.items():
+        depth = cv2.imread(str(out / "depth" / sha256[:2] / f"{sha256}.png"), cv2.IMREAD_UNCHANGED)
+        if depth is None or depth.shape != (64, 96) or depth.dtype != np.uint16:
+            wrong.append(f"{name} has no depth")
+    for path in (out / "depth").rglob("*.png"):
+        if cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is None:
+            wrong.append(f"{path.name} is no picture")
+    if (out / INDEX).exists():
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(out / INDEX)
+        if dict(zip(table["name"].to_pylist(), table["sha256"].to_pylist(), strict=True)) != {
+            name: sha256 for name, (_, sha256) in rows.items()
+        }:
+            wrong.append("the index differs from the rows")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
