@@ -45,6 +45,7 @@ from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
 MEASUREMENT = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "kills.json"
 MODEL = "depth-pro-mini"
 PHOTOS = 24
+COMMAND = "python benchmarks/kills.py --exports 200 --traced 10 --labels 50"
 
 
 @dataclass
@@ -57,8 +58,9 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return vars(self) | {"by_step": dict(sorted(self.by_step.items())), "left": dict(sorted(self.left.items()))}
+        """A row of the measurement."""
+        moments, left = (dict(sorted(counted.items())) for counted in (self.by_step, self.left))
+        return {"kills": self.kills, "wrong": self.wrong, "moments": moments, "left": left}
 
 
 def main() -> int:
@@ -71,23 +73,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=MEASUREMENT)
     args = parser.parse_args()
     torch.set_num_threads(1)  # threads of a pool would not be there in a fork
-    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDGEDEPTH_HOME"] = f"{folder}/home"
         rng = random.Random(args.seed)
         exports = kill_exports(Path(folder), args.exports, args.traced, rng)
         labels = kill_labels(Path(folder), args.labels, rng)
-    done = json.loads(args.out.read_text()) if args.out.exists() else {}
+    rows = {row["killed"]: row for row in json.loads(args.out.read_text())["rows"]} if args.out.exists() else {}
+    found = {"edgedepth export": exports, "edgedepth label": labels}
+    rows |= {name: {"killed": name} | outcome.to_plain() for name, outcome in found.items() if outcome.kills}
     content = {
-        "command": "python benchmarks/kills.py " + " ".join(sys.argv[1:]),
-        "model": MODEL,
+        "what": f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared",
+        "command": COMMAND,
         "machine": describe_machine(),
         "versions": versions_of(("edgedepth", "torch", "onnx", "onnxruntime", "pyarrow")),
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "export": exports.to_plain() | {"traced": min(args.traced, args.exports)}
-        if args.exports
-        else done.get("export"),
-        "label": labels.to_plain() if args.labels else done.get("label"),
+        "rows": list(rows.values()),
     }
     args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(content, indent=1))

@@ -8,10 +8,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
+from edgedepth.core.errors import StageError
 from edgedepth.crew.base import Attempt, Lost, OpenWorker, Raised, W, attempt
 
 __all__ = ["Processes"]
 
+_HOPELESS = 3  # items lost before one was done: not their fault
 _AHEAD = 2  # items that wait at each worker: it never idles, and little is lost with it
 
 Item = TypeVar("Item")
@@ -30,10 +32,16 @@ class Processes(Generic[W]):
     def __init__(self, open_worker: OpenWorker[W], workers: int, threads: int | None) -> None:
         self._open, self._workers, self._threads = open_worker, workers, threads
         self._pool: ProcessPoolExecutor | None = None
+        self._lived = False
 
     def map(self, work: Callable[[W, Item], Outcome], items: Sequence[Item]) -> Iterator[tuple[Item, Outcome | Lost]]:
-        """As of Crew."""
+        """As of Crew.
+
+        Raises:
+            StageError: no process stays alive long enough to do anything.
+        """
         left = dict(enumerate(items))
+        lost = 0
         while left:
             died = yield from self._round(work, left)
             if not died:
@@ -42,7 +50,16 @@ class Processes(Generic[W]):
             for number in list(left)[: self._workers * (_AHEAD + 1)]:
                 alone = {number: left.pop(number)}
                 if (yield from self._round(work, alone)):
+                    lost += 1
+                    self._check_alive(lost)
                     yield alone[number], Lost()
+
+    def _check_alive(self, lost: int) -> None:
+        if not self._lived and lost == _HOPELESS:
+            raise StageError(
+                f"no worker stays alive: {lost} items were lost, and none was done",
+                remedy="--workers 1 shows why; in a script, call from under if __name__ == '__main__'",
+            )
 
     def close(self) -> None:
         """As of Crew."""
@@ -68,6 +85,7 @@ class Processes(Generic[W]):
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     number = running.pop(future)
                     outcome = attempt(future.result())
+                    self._lived = True
                     yield left.pop(number), outcome
         except BrokenProcessPool:
             return True

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import edgedepth
 from edgedepth.core.errors import OptionError, StageError
 from edgedepth.crew import Crew, CrewOptions, Lost, open_crew
 
@@ -21,6 +22,13 @@ CREWS = [
     # Slow: half a minute of Ray's own processes.
     pytest.param(CrewOptions(engine="ray", threads=1), id="ray", marks=pytest.mark.slow),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers' processes import crews.py by the name that pytest gave it."""
+    folder = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture(params=CREWS)
@@ -74,6 +82,16 @@ def test_whoever_dies_each_other_item_is_done(options: CrewOptions, once: bool, 
         outcomes: dict[int, Any] = dict(crew.map(work, range(12)))
     assert outcomes.pop(5) == (5 if once else Lost())
     assert outcomes == {item: item for item in range(12) if item != 5}
+
+
+def test_workers_that_never_live_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH")  # so that they can't import what they are to do
+    monkeypatch.chdir(Path(edgedepth.__file__).resolve().parents[1])
+    with (
+        open_crew(Counter, CrewOptions(workers=2)) as crew,
+        pytest.raises(StageError, match="no worker stays alive"),
+    ):
+        list(crew.map(doubled, range(9)))
 
 
 def test_cores_are_shared_out() -> None:
