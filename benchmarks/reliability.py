@@ -16,6 +16,10 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "reliability.md"
 MEASUREMENTS = DOCS / "measurements"
 TITLES = {"kills": "Killed at any moment", "flips": "Flipped bytes", "fuzz": "Damaged files"}
+HEAD = """# Reliability
+
+Written by `python benchmarks/reliability.py` from [measurements](measurements/README.md).
+"""
 SOAK = MEASUREMENTS / "soak.md"
 
 
@@ -27,10 +31,7 @@ def main() -> None:
 def page() -> str:
     """docs/reliability.md."""
     parts = [section(title, MEASUREMENTS / f"{name}.json") for name, title in TITLES.items()]
-    head = (
-        "# Reliability\n\nWritten by `python benchmarks/reliability.py` from [measurements](measurements/README.md).\n"
-    )
-    return "\n".join([head, *parts, soak()])
+    return "\n".join([HEAD, *parts, soak()])
 
 
 def section(title: str, path: Path) -> str:
@@ -64,9 +65,8 @@ def soak() -> str:
     """The part that benchmarks/soak.py writes, its headings one level lower."""
     if not SOAK.exists():
         return "## Does it keep running?\n\nNot measured yet: measurements/soak.md isn't there.\n"
-    return (
-        "\n".join(f"#{line}" if line.startswith("#") else line for line in SOAK.read_text("utf-8").splitlines()) + "\n"
-    )
+    lines = SOAK.read_text("utf-8").splitlines()
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines) + "\n"
 
 
 if __name__ == "__main__":

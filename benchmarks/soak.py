@@ -1,4 +1,4 @@
-"""Does it keep running? Thousands of frames through each backend, and faults on purpose; writes docs/measurements/soak.md.
+"""Does it keep running? Thousands of frames through each backend, and faults on purpose. Writes measurements/soak.md.
 
     python benchmarks/soak.py --bundle onnx=PATH --bundle openvino=PATH --frames 20000 --minutes 2
 

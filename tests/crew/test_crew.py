@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import edgedepth
 from edgedepth.core.errors import OptionError, StageError
 from edgedepth.crew import Crew, CrewOptions, Lost, open_crew
 
@@ -28,6 +28,7 @@ CREWS = [
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers' processes import crews.py by the name that pytest gave it."""
     folder = Path(__file__).resolve().parents[1]
+    monkeypatch.syspath_prepend(folder)  # what spawned processes begin with; Ray's have the variable
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
 
 
@@ -85,8 +86,7 @@ def test_whoever_dies_each_other_item_is_done(options: CrewOptions, once: bool, 
 
 
 def test_workers_that_never_live_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONPATH")  # so that they can't import what they are to do
-    monkeypatch.chdir(Path(edgedepth.__file__).resolve().parents[1])
+    monkeypatch.setattr("sys.path", sys.path[1:])  # so that they can't import what they are to do
     with (
         open_crew(Counter, CrewOptions(workers=2)) as crew,
         pytest.raises(StageError, match="no worker stays alive"),
