@@ -4,7 +4,9 @@
 
 One thread a worker. The plain loop is the same Labeller called in one process, without a crew or a journal; the others
 are `label` as a user runs it. The rate is the slope of rows over time in the middle eight tenths, since Ray gives them
-back in blocks; starting processes and opening models is told apart. Writes docs/measurements/labelling.json.
+back in blocks; starting processes and opening models is told apart. What handing a frame out and its row back costs is
+measured with work that does nothing, one worker: beside a frame's own time it is too little to be seen.
+Writes docs/measurements/labelling.json.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ import cv2
 import numpy as np
 
 from edgedepth.core.environment import describe_machine, versions_of
-from edgedepth.crew import CrewOptions
+from edgedepth.core.plain import to_plain
+from edgedepth.crew import CrewOptions, open_crew
 from edgedepth.labelling import label
-from edgedepth.labelling.frames import list_frames
+from edgedepth.labelling.frames import FrameRef, list_frames
+from edgedepth.labelling.labels import Label
 from edgedepth.labelling.worker import Labeller, LabellerSettings
 
 MEASUREMENT = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "labelling.json"
+HANDING = {"processes": CrewOptions(workers=2, threads=1), "Ray": CrewOptions(engine="ray", threads=1)}
 CREWS = {
     "local, 1 worker": CrewOptions(threads=1),
     "local, 2 workers": CrewOptions(workers=2, threads=1),
@@ -35,6 +40,7 @@ CREWS = {
     "Ray, 2 workers": CrewOptions(engine="ray", workers=2, threads=1),
 }
 LOOP = "plain loop"
+HANDED = 800
 
 
 def main() -> None:
@@ -60,6 +66,9 @@ def main() -> None:
                 run = loop(photos, args.bundle, out) if name == LOOP else crew(photos, args.bundle, out, CREWS[name])
                 content["runs"].setdefault(name, []).append(run)
                 print(name, run, flush=True)
+    if not args.only:
+        content["handing_ms"] = {name: round(handing(options), 3) for name, options in HANDING.items()}
+        print(content["handing_ms"])
     content |= {
         "command": f"python benchmarks/labelling.py --bundle mini --frames {args.frames}",
         "frames": args.frames,
@@ -96,6 +105,30 @@ def crew(photos: Path, bundle: Path, out: Path, options: CrewOptions) -> dict[st
     return figures(start, ends, [json.loads(line) for line in lines])
 
 
+class Idler:
+    """A worker."""
+
+    def __init__(self, threads: int | None) -> None:
+        """Nothing to open."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def nothing(_: Idler, ref: FrameRef) -> Label:
+    """A row of a frame."""
+    return Label(name=ref.name, **to_plain(ref), status="failed")
+
+
+def handing(options: CrewOptions) -> float:
+    """Milliseconds an item from hand to hand, its worker's and Ray's start left out."""
+    version = "123456-1700000000000000000"
+    refs = [FrameRef(f"/data/drives/front/{number:08}.jpg", -1, "", version) for number in range(HANDED)]
+    with open_crew(Idler, options) as crew:
+        ends = [time.perf_counter() for _ in crew.map(nothing, refs)]
+    return 1000 * (ends[-1] - ends[0]) / HANDED
+
+
 def vars_of(row: Any) -> dict[str, float]:
     """Times of a row."""
     return {name: getattr(row, name) for name in ("read_ms", "depth_ms", "write_ms")}
@@ -112,15 +145,13 @@ def figures(start: float, ends: list[float], rows: list[dict[str, float]]) -> di
 
 
 def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Rates, what two workers gain over one, and what a frame costs beyond the plain loop."""
+    """Rates, and what two workers gain over one."""
     rates = {name: statistics.median(run["rate_per_s"] for run in found) for name, found in runs.items()}
     told = {f"{name}: frames/s": round(rate, 3) for name, rate in rates.items()}
     for engine in ("local", "Ray"):
         one, two = (rates.get(f"{engine}, {words}") for words in ("1 worker", "2 workers"))
         if one and two:
             told[f"{engine}: 2 workers over 1"] = round(two / one, 2)
-        if one and LOOP in rates:
-            told[f"{engine}: ms a frame beyond the plain loop"] = round(1000 / one - 1000 / rates[LOOP], 2)
     return told
 
 

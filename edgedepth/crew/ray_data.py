@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,7 @@ __all__ = ["RayActors"]
 
 _BLOCK = 8  # items, at most, that are given out, and lost with a machine, together
 _BLOCKS_A_WORKER = 8  # at least, where there are items enough: so that all end at about the same time
+_BACKEND_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 _TRIES = 3  # of a block whose actor dies: machines are lost, and an item may kill its worker each time
 
 Item = TypeVar("Item")
@@ -77,12 +79,11 @@ class RayActors(Generic[W]):
         context.max_errored_blocks = -1
         outcomes = self._data.from_items(rows, override_num_blocks=-(-len(rows) // block)).map(
             _Actor,
-            fn_constructor_kwargs={"spec": pickle.dumps((self._open, self._threads, work))},
+            fn_constructor_kwargs={"spec": self._ray.cloudpickle.dumps((self._open, self._threads, work))},
             compute=self._data.ActorPoolStrategy(min_size=1, max_size=self._workers, initial_size=self._workers),
             num_cpus=self._threads,
             num_gpus=self._gpus,
-            max_restarts=-1,
-            max_task_retries=_TRIES - 1,
+            ray_remote_args_fn=_retries,
         )
         try:
             with _quiet():
@@ -122,6 +123,11 @@ class RayActors(Generic[W]):
         return threads, gpus
 
 
+def _retries() -> dict[str, int]:
+    """Ray's own default tries a block for ever: one that kills its actor would never end."""
+    return {"max_restarts": -1, "max_task_retries": _TRIES - 1}
+
+
 class _Actor:
     """An actor of Ray Data."""
 
@@ -141,7 +147,14 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
+    # What Ray's own core says of how Ray Data passes arguments is nothing that a user could cure.
+    backend = os.environ.get(_BACKEND_LEVEL)
+    os.environ[_BACKEND_LEVEL] = "fatal"
     try:
         yield
     finally:
         logger.setLevel(level)
+        if backend is None:
+            os.environ.pop(_BACKEND_LEVEL, None)
+        else:
+            os.environ[_BACKEND_LEVEL] = backend
