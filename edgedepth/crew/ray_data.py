@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +19,7 @@ __all__ = ["RayActors"]
 _BLOCK = 8  # items, at most, that are given out, and lost with a machine, together
 _BLOCKS_A_WORKER = 8  # at least, where there are items enough: so that all end at about the same time
 _BACKEND_LEVEL = "RAY_BACKEND_LOG_LEVEL"
-_TRIES = 3  # of a block whose actor dies: machines are lost, and an item may kill its worker each time
+_TRIES = 3  # of a block whose actor dies. Ray's default is for ever, and an item may kill its worker each time
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -77,14 +78,17 @@ class RayActors(Generic[W]):
         context = self._data.DataContext.get_current()
         context.enable_progress_bars = False
         context.max_errored_blocks = -1
-        outcomes = self._data.from_items(rows, override_num_blocks=-(-len(rows) // block)).map(
-            _Actor,
-            fn_constructor_kwargs={"spec": self._ray.cloudpickle.dumps((self._open, self._threads, work))},
-            compute=self._data.ActorPoolStrategy(min_size=1, max_size=self._workers, initial_size=self._workers),
-            num_cpus=self._threads,
-            num_gpus=self._gpus,
-            ray_remote_args_fn=_retries,
-        )
+        with warnings.catch_warnings():  # that Ray 2.64 will take retries in another way
+            warnings.simplefilter("ignore")
+            outcomes = self._data.from_items(rows, override_num_blocks=-(-len(rows) // block)).map(
+                _Actor,
+                fn_constructor_kwargs={"spec": self._ray.cloudpickle.dumps((self._open, self._threads, work))},
+                compute=self._data.ActorPoolStrategy(min_size=1, max_size=self._workers, initial_size=self._workers),
+                num_cpus=self._threads,
+                num_gpus=self._gpus,
+                max_restarts=-1,
+                max_task_retries=_TRIES - 1,
+            )
         try:
             with _quiet():
                 for row in outcomes.iter_rows():
@@ -121,11 +125,6 @@ class RayActors(Generic[W]):
                     remedy=f"{option} {most[name]:g}",
                 )
         return threads, gpus
-
-
-def _retries() -> dict[str, int]:
-    """Ray's own default tries a block for ever: one that kills its actor would never end."""
-    return {"max_restarts": -1, "max_task_retries": _TRIES - 1}
 
 
 class _Actor:
