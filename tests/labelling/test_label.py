@@ -75,6 +75,15 @@ def test_a_second_run_does_nothing_and_opens_nothing(photos: Path, bundle: Path,
     assert rows(tmp_path / "labels") == before
 
 
+def test_a_second_run_does_not_start_ray(
+    photos: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it would raise
+    again = label([str(photos)], bundle=bundle, out=tmp_path / "labels", crew=CrewOptions(engine="ray", workers=2))
+    assert again.already == 5
+
+
 def test_new_and_mended_frames_are_labelled_the_next_time(photos: Path, bundle: Path, tmp_path: Path) -> None:
     label([str(photos)], bundle=bundle, out=tmp_path / "labels")
     (photos / "new.png").write_bytes(encoded(11))
