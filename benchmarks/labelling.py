@@ -71,7 +71,6 @@ def main() -> None:
         print(content["handing_ms"])
     content |= {
         "command": f"python benchmarks/labelling.py --bundle mini --frames {args.frames}",
-        "frames": args.frames,
         "picture": "640 x 480 JPEG",
         "machine": describe_machine(),
         "versions": versions_of(("edgedepth", "onnxruntime", "ray")),
@@ -138,6 +137,7 @@ def figures(start: float, ends: list[float], rows: list[dict[str, float]]) -> di
     """Seconds until the first row and from there to the last, and medians of the rows' own times."""
     tenth = max(1, len(ends) // 10)
     return {
+        "frames": len(ends),
         "first_s": round(ends[0] - start, 2),
         "rate_per_s": round(float(np.polyfit(ends[tenth:-tenth], range(len(ends) - 2 * tenth), 1)[0]), 3),
         "whole_s": round(ends[-1] - start, 2),
