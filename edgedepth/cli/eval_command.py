@@ -136,8 +136,11 @@ def _open_scorer(options: dict[str, Any], data_set: DataSet, settings: EvalSetti
 
 def _everywhere(options: dict[str, Any]) -> dict[str, Any]:
     """The same for processes that work in another folder."""
-    model = options["model"]
-    return options | {"model": str(model.resolve()) if isinstance(model, Path) else model}
+    model, weights = options["model"], options["weights"]
+    return options | {
+        "model": str(model.resolve()) if isinstance(model, Path) else model,
+        "weights": weights and (_place(weights) or weights),
+    }
 
 
 def _place(data_set: str) -> str | None:
