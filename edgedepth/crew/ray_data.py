@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ __all__ = ["RayActors"]
 _BLOCK = 8  # items, at most, that are given out, and lost with a machine, together
 _BLOCKS_A_WORKER = 8  # at least, where there are items enough: so that all end at about the same time
 _BACKEND_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+_PATIENCE_S = 10
 _TRIES = 3  # of a block whose actor dies. Ray's default is for ever, and an item may kill its worker each time
 
 Item = TypeVar("Item")
@@ -103,9 +105,10 @@ class RayActors(Generic[W]):
 
     def _start(self, address: str | None) -> None:
         try:
+            _knock(address)
             with _quiet():
                 self._ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise DeviceError(
                 f"there is no Ray cluster at {address}: {error}", remedy="ray start --head, or leave --address out"
             ) from error
@@ -125,6 +128,13 @@ class RayActors(Generic[W]):
                     remedy=f"{option} {most[name]:g}",
                 )
         return threads, gpus
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens: Ray itself asks for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
 
 
 class _Actor:

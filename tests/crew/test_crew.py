@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgedepth.core.errors import OptionError, StageError
+from edgedepth.core.errors import DeviceError, OptionError, StageError
 from edgedepth.crew import Crew, CrewOptions, Lost, open_crew
 
 from .crews import Counter, Deadly, doubled, refused, unopened
@@ -115,6 +115,16 @@ def test_cores_are_shared_out() -> None:
 def test_options_that_are_none(options: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         CrewOptions(**options)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_is_not_there(address: str) -> None:
+    pytest.importorskip("ray", reason="Ray (the extra ray) looks for the cluster")
+    with (
+        pytest.raises(DeviceError, match="no Ray cluster"),
+        open_crew(Counter, CrewOptions(engine="ray", address=address)),
+    ):
+        pass
 
 
 @pytest.mark.slow  # Ray's own processes have to be started
