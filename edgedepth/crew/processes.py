@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
@@ -69,8 +69,8 @@ class Processes(Generic[W]):
 
     def _round(
         self, work: Callable[[W, Item], Outcome], left: dict[int, Item]
-    ) -> Iterator[tuple[Item, Outcome]] | Any:  # a generator that returns whether a process died
-        """Work on what is left, and take out of it what is done."""
+    ) -> Generator[tuple[Item, Outcome], None, bool]:
+        """Work on what is left, and take out of it what is done. Returns whether a process died."""
         pool = self._opened()
         waiting = iter(list(left.items()))
         running: dict[Future[Outcome | Raised], int] = {}

@@ -99,7 +99,7 @@ class RayActors(Generic[W]):
                         yield left.pop(row["number"]), outcome
         except self._ray.exceptions.RayError as error:
             raise DeviceError(
-                f"the cluster gave up: {str(error).strip().splitlines()[-1]}",
+                f"the cluster gave up: {type(error).__name__}: {str(error).strip()}",
                 remedy="the same edgedepth and packages on every machine; then run the same command again: it goes on",
             ) from error
 
