@@ -1,7 +1,8 @@
 """export and label, killed at random moments: does anything open that is wrong? Writes docs/measurements/kills.json.
 
     python benchmarks/kills.py --exports 200 --traced 10 --labels 50
-    python benchmarks/kills.py --exports 0 --labels 50        leaves what the file says of exports
+
+Stopped, the same command goes on from what the file holds.
 
 Each victim is a fork of this process, which has imported everything; it gets SIGKILL a random time after a random step
 that it tells on stderr, so that the kills are spread over all steps and not over the longest. 97 % of an export's time
@@ -23,9 +24,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,35 @@ COMMAND = "python benchmarks/kills.py --exports 200 --traced 10 --labels 50"
 
 @dataclass
 class Outcome:
-    """What came of the kills of one command."""
+    """What came of the kills of one command, counted."""
 
+    killed: str
     kills: int = 0
-    by_step: Counter[str] = field(default_factory=Counter)
-    left: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    moments: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
 
-    def to_plain(self) -> dict[str, Any]:
-        """A row of the measurement."""
-        moments, left = (dict(sorted(counted.items())) for counted in (self.by_step, self.left))
-        return {"kills": self.kills, "wrong": self.wrong, "moments": moments, "left": left}
+    def count(self, moment: str, left: str, wrong: list[str]) -> None:
+        """One more."""
+        self.kills += 1
+        self.moments[moment] = self.moments.get(moment, 0) + 1
+        self.left[left] = self.left.get(left, 0) + 1
+        self.wrong += [f"kill {self.kills} after {moment}: {what}" for what in wrong]
+
+
+class Pace:
+    """How long to wait for a moment of a step: a machine that got faster since its steps were timed gets less."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng, self._factor = rng, 1.0
+
+    def draw(self, seconds: float) -> float:
+        """A random moment of a step of this length."""
+        return self._rng.uniform(0, seconds * self._factor)
+
+    def learn(self, hit: bool) -> None:
+        """Whether the kill came before the end."""
+        self._factor = min(1.0, self._factor * 1.05) if hit else 0.7 * self._factor
 
 
 def main() -> int:
@@ -73,24 +91,38 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=MEASUREMENT)
     args = parser.parse_args()
     torch.set_num_threads(1)  # threads of a pool would not be there in a fork
+    measured = Measured(args.out)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDGEDEPTH_HOME"] = f"{folder}/home"
-        rng = random.Random(args.seed)
-        exports = kill_exports(Path(folder), args.exports, args.traced, rng)
-        labels = kill_labels(Path(folder), args.labels, rng)
-    rows = {row["killed"]: row for row in json.loads(args.out.read_text())["rows"]} if args.out.exists() else {}
-    found = {"edgedepth export": exports, "edgedepth label": labels}
-    rows |= {name: {"killed": name} | outcome.to_plain() for name, outcome in found.items() if outcome.kills}
-    content = {
-        "what": f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared",
-        "command": COMMAND,
-        "machine": describe_machine(),
-        "versions": versions_of(("edgedepth", "torch", "onnx", "onnxruntime", "pyarrow")),
-        "rows": list(rows.values()),
-    }
-    args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(content, indent=1))
-    return 1 if exports.wrong or labels.wrong else 0
+        rng = random.Random(args.seed + measured.exports.kills + measured.labels.kills)
+        kill_exports(Path(folder), args.exports, args.traced, rng, measured)
+        kill_labels(Path(folder), args.labels, rng, measured)
+    measured.save()
+    print(args.out.read_text())
+    return 1 if measured.exports.wrong or measured.labels.wrong else 0
+
+
+class Measured:
+    """The file of outcomes: what it holds is gone on from, and it is written after each kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        rows = json.loads(path.read_text())["rows"] if path.exists() else []
+        found = {row["killed"]: Outcome(**row) for row in rows}
+        self.exports, self.labels = (
+            found.get(name) or Outcome(killed=name) for name in ("edgedepth export", "edgedepth label")
+        )
+
+    def save(self) -> None:
+        """Write the file."""
+        content = {
+            "what": f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared",
+            "command": COMMAND,
+            "machine": describe_machine(),
+            "versions": versions_of(("edgedepth", "torch", "onnx", "onnxruntime", "pyarrow")),
+            "rows": [asdict(outcome) for outcome in (self.exports, self.labels) if outcome.kills],
+        }
+        self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 # --- victims
@@ -150,11 +182,11 @@ def run_whole(words: Sequence[str], before: Callable[[], None] = lambda: None) -
 # --- export
 
 
-def kill_exports(folder: Path, count: int, traced: int, rng: random.Random) -> Outcome:
+def kill_exports(folder: Path, count: int, traced: int, rng: random.Random, measured: Measured) -> None:
     """Kill exports over an old bundle, over none, and over what the kills before left."""
-    outcome = Outcome()
-    if not count:
-        return outcome
+    outcome, pace = measured.exports, Pace(rng)
+    if outcome.kills >= count:
+        return
     out, old_bundle = folder / "bundle", folder / "old"
     words = ["export", "--model", MODEL, "--target", "onnx", "--out"]
     forget = GraphMemory().forget
@@ -172,21 +204,21 @@ def kill_exports(folder: Path, count: int, traced: int, rng: random.Random) -> O
             shutil.copytree(old_bundle, out)
         stood = known[facts(out)] if out.exists() else "none"
         step = rng.randrange(len(lengths[trace]))
-        delay_s = rng.uniform(0, lengths[trace][step][1])
+        delay_s = pace.draw(lengths[trace][step][1])
         last = killed_after([*words, str(out)], step, delay_s, forget if trace else lambda: None)
+        pace.learn(bool(last))
         if not last:
             continue
-        outcome.kills += 1
-        outcome.by_step[last] += 1
         try:
             left = known.get(facts(out), "WRONG")
         except BundleNotFoundError:
             left = "none"  # what waits beside it is put back by the next export
         except Exception as error:
             left = f"WRONG: {error}"
-        outcome.left[f"{stood} before, {left.partition(':')[0]} after"] += 1
-        if left.startswith("WRONG") or left not in (stood, "new", "none"):
-            outcome.wrong.append(f"kill {outcome.kills} after {last}, {stood} before: {left}")
+        bad = left.startswith("WRONG") or left not in (stood, "new", "none")
+        wrong = [f"{stood} before, {left} after"] if bad else []
+        outcome.count(last, f"{stood} before, {left.partition(':')[0]} after", wrong)
+        measured.save()
         print(f"export {outcome.kills}/{count}: {last}, {stood} -> {left}", flush=True)
     run_whole([*words, str(out)])
     if known.get(facts(out)) != "new":
@@ -194,7 +226,6 @@ def kill_exports(folder: Path, count: int, traced: int, rng: random.Random) -> O
     rest = [path.name for path in folder.iterdir() if path.name.startswith(".bundle.") and path.is_dir()]
     if rest:
         outcome.wrong.append(f"left behind: {rest}")
-    return outcome
 
 
 def facts(bundle: Path) -> str:
@@ -238,11 +269,11 @@ def run_here(words: Sequence[str]) -> None:
 # --- label
 
 
-def kill_labels(folder: Path, count: int, rng: random.Random) -> Outcome:
+def kill_labels(folder: Path, count: int, rng: random.Random, measured: Measured) -> None:
     """Kill label runs that go on from each other; a finished set is begun anew."""
-    outcome = Outcome()
-    if not count:
-        return outcome
+    outcome, pace = measured.labels, Pace(rng)
+    if outcome.kills >= count:
+        return
     photos, out, bundle = folder / "photos", folder / "labels", folder / "new"
     photos.mkdir()
     for seed in range(PHOTOS):
@@ -256,20 +287,20 @@ def kill_labels(folder: Path, count: int, rng: random.Random) -> Outcome:
         if (out / SUMMARY).exists() or len(rows_of(out)) == PHOTOS:
             shutil.rmtree(out)
         step = rng.randrange(5)  # so that a set takes several kills
-        delay_s = rng.uniform(0, steps[min(step, 1)][1])
+        delay_s = pace.draw(steps[min(step, 1)][1])
         last = killed_after([*words, str(out)], step, delay_s)
+        pace.learn(bool(last))
         if not last:
             continue
-        outcome.kills += 1
-        outcome.by_step["opening" if not last.startswith("[") else "labelling"] += 1
         wrong = wrong_labels(out, expected)
-        outcome.left["right" if not wrong else "WRONG"] += 1
-        outcome.wrong += [f"kill {outcome.kills} after {last}: {what}" for what in wrong]
+        outcome.count(
+            "labelling" if last.startswith("[") else "opening the model", "WRONG" if wrong else "right", wrong
+        )
+        measured.save()
         print(f"label {outcome.kills}/{count}: {last}, {len(rows_of(out))} rows, {wrong or 'right'}", flush=True)
     run_whole([*words, str(out)])
     if rows_of(out) != expected:
         outcome.wrong.append("the labels after the last kill")
-    return outcome
 
 
 def picture(seed: int) -> np.ndarray:
