@@ -1,4 +1,4 @@
-"""Does it keep running? Thousands of frames through each backend, and faults on purpose; writes docs/reliability.md.
+"""Does it keep running? Thousands of frames through each backend, and faults on purpose. Writes measurements/soak.md.
 
     python benchmarks/soak.py --bundle onnx=PATH --bundle openvino=PATH --frames 20000 --minutes 2
 
@@ -25,7 +25,7 @@ from edgedepth.core.errors import BackendTimeoutError, EdgeDepthError
 from edgedepth.fake_model import fake_depth
 from edgedepth.programs.faulty_session import Fault
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "soak.md"
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgedepth.calibration.frame_source import SourceFrame, Unreadable
 from edgedepth.core.errors import CalibrationError, DeviceError, OptionError
-from edgedepth.video import VIDEO_SUFFIXES, quiet_opencv
+from edgedepth.video import VIDEO_SUFFIXES, ForwardVideo, quiet_opencv
 
 __all__ = ["VIDEO_SUFFIXES", "CameraFrames", "VideoFrames", "open_camera", "open_video"]
 
@@ -58,18 +58,19 @@ class VideoFrames:
 
     def read(self, numbers: Sequence[int]) -> Iterator[SourceFrame | Unreadable]:
         """As of FrameSource."""
-        with _opened(self.path) as video:
-            position = 0
+        if not self.path.is_file():
+            raise _gone(self.path)
+        video = ForwardVideo(self.path)
+        try:
             for number in numbers:
-                while position < number and video.grab():
-                    position += 1
-                found, bgr = video.read() if position == number else (False, None)
-                if not found:
-                    reason = f"the video's frames can be decoded up to number {position - 1}"
+                image = video.frame(number)
+                if image is None:
+                    reason = f"the video's frames can be decoded up to number {video.position - 1}"
                     yield Unreadable(number=number, name=_frame_name(number), reason=reason)
-                    continue
-                position += 1
-                yield SourceFrame(number=number, name=_frame_name(number), image=_rgb(bgr))
+                else:
+                    yield SourceFrame(number=number, name=_frame_name(number), image=image)
+        finally:
+            video.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +187,7 @@ _CONVERT = "check that it plays; ffmpeg -i {path} frames/%06d.png makes a folder
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     if not path.is_file():
-        raise CalibrationError(
-            f"there is no video {path}", remedy=f"check the path; the working folder is {Path.cwd()}"
-        )
+        raise _gone(path)
     with quiet_opencv():
         video = cv2.VideoCapture(str(path))
     try:
@@ -197,6 +196,10 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         yield video
     finally:
         video.release()
+
+
+def _gone(path: Path) -> CalibrationError:
+    return CalibrationError(f"there is no video {path}", remedy=f"check the path; the working folder is {Path.cwd()}")
 
 
 def _frame_name(number: int) -> str:

@@ -1,30 +1,36 @@
-"""evaluate: an opened model against a data set's true depth, by the papers' figures."""
+"""evaluate: a model against a data set's true depth, by the papers' figures, in this process or by a crew."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgedepth import __version__
-from edgedepth.core.bundle import MANIFEST
 from edgedepth.core.environment import describe_machine, versions_of
-from edgedepth.core.errors import CheckFailedError, OptionError
+from edgedepth.core.errors import CheckFailedError, OptionError, OutputError, StageError
 from edgedepth.core.files import write_file
-from edgedepth.core.hashing import sha256_file
 from edgedepth.core.plain import to_plain
 from edgedepth.core.progress import Progress, silent
+from edgedepth.crew import Crew, Here, Lost
 from edgedepth.datasets.base import DataSet
 from edgedepth.facade import EdgeDepth
-from edgedepth.scoring import SetScorer, picture_names
-from edgedepth.verify.evaluation import EvalReport, EvalSettings, Skip, render_csv, worst_first
+from edgedepth.result import write_picture
+from edgedepth.scoring import Scorer, Scoring, describe_model, draw, picture_names, truth_of
+from edgedepth.verify.baselines import BaselineFit, Baselines, SampleDepths
+from edgedepth.verify.evaluation import EvalReport, EvalSettings, ImageScore, Skip, render_csv, worst_first
 from edgedepth.verify.score_log import ScoreLog, check_evaluation_folder
 
-__all__ = ["CSV", "GALLERY", "REPORT", "check_evaluation", "evaluate"]
+__all__ = ["CSV", "GALLERY", "REPORT", "check_evaluation", "evaluate", "evaluate_with", "settled"]
+
+log = logging.getLogger("edgedepth")
+
+Outcome = TypeVar("Outcome")
 
 REPORT = "report.json"
 CSV = "images.csv"
@@ -71,24 +77,74 @@ def evaluate(
         CheckFailedError: not one sample could be scored.
         StageError, UnusableOutputError: the model gave something unusable. Scores so far are kept.
     """
+    settings = settled(settings, data_set)
+    check_evaluation(data_set, out=out, settings=settings, gallery=gallery, resume=resume)
+    scorer = Scorer(lambda: model, data_set, settings)
+    return evaluate_with(
+        Here(lambda _: scorer),
+        data_set,
+        out=out,
+        settings=settings,
+        place=place,
+        gallery=gallery,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def settled(settings: EvalSettings | None, data_set: DataSet) -> EvalSettings:
+    """Settings in which nothing is left to the set."""
     settings = settings or EvalSettings()
-    if settings.max_depth_m is None:
-        settings = replace(settings, max_depth_m=data_set.max_depth_m)
+    return replace(settings, max_depth_m=data_set.max_depth_m) if settings.max_depth_m is None else settings
+
+
+def evaluate_with(
+    crew: Crew[Scorer],
+    data_set: DataSet,
+    *,
+    out: str | os.PathLike[str],
+    settings: EvalSettings,
+    place: str | None = None,
+    gallery: int = 8,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> EvalReport:
+    """evaluate() by a crew of Scorers: the same report to the last bit, whoever scored which picture.
+
+    A picture that kills its worker twice is skipped. Arguments and errors are those of evaluate(), and the crew's:
+
+    Args:
+        crew: its scorers have this data set and these settings, and each opens a model of its own.
+        data_set: likewise.
+        out: likewise.
+        settings: as settled() gives them.
+        place: likewise.
+        gallery: likewise.
+        resume: likewise.
+        progress: told of each sample that is done.
+
+    Raises:
+        OptionError: also where machines of the crew run different things.
+        EdgeDepthError: the model can't be opened.
+    """
     check_evaluation(data_set, out=out, settings=settings, gallery=gallery, resume=resume)
     names = _evenly(data_set.sample_names, settings.limit)
-    model_facts, set_facts = _describe_model(model), _describe_set(data_set, names, place)
-    # Where the bundle lies is for people; that it is the same is told by its hash.
+    [(_, model_facts)] = crew.map(describe_model, [None])
+    if isinstance(model_facts, Lost):
+        raise StageError(f"the model can't be opened: {model_facts.reason}", remedy="edgedepth doctor")
+    set_facts = _describe_set(data_set, names, place)
     header = {
-        "model": model_facts | {"bundle": None, "edgedepth": __version__},
+        "model": _identity(model_facts) | {"edgedepth": __version__},
         "data_set": set_facts,
         "settings": to_plain(settings),
     }
     folder = Path(out)
-    scorer = SetScorer(model, data_set, settings, progress)
     with ScoreLog(folder, header, resume=resume) as scores:
-        if settings.baselines and scores.baselines is None and (fitted := scorer.fit_baselines(names)) is not None:
-            scores.keep_baselines(fitted)
-        skipped = scorer.score(names, scores)
+        if settings.baselines and scores.baselines is None:
+            fitted = _fit(_told(crew.map(truth_of, names), "fitting the baselines: ", len(names), progress), names)
+            if fitted is not None:
+                scores.keep_baselines(fitted)
+        skipped = _score(crew, names, scores, model_facts, progress)
     scored = [scores.scores[name] for name in names if name in scores.scores]
     if not scored:
         raise _nothing_scored(data_set, skipped)
@@ -103,8 +159,94 @@ def evaluate(
         gallery=tuple(f"{GALLERY}/{name}" for name in picture_names(worst)),
     )
     _save(report, folder)
-    scorer.draw(worst, folder / GALLERY)
+    _draw(crew, worst, folder / GALLERY, progress)
     return report
+
+
+def _fit(truths: Iterator[tuple[str, SampleDepths | Lost | None]], names: Sequence[str]) -> Baselines | None:
+    """The first pass: what predictors that never look would best say. None if no sample can be loaded.
+
+    Samples are added in the set's order, whenever they come: sums of floats depend on it.
+    """
+    fit = BaselineFit()
+    waiting: dict[str, SampleDepths | Lost | None] = {}
+    turn = iter(names)
+    due = next(turn, None)
+    for name, truth in truths:
+        waiting[name] = truth
+        while due in waiting:
+            known = waiting.pop(due)
+            if isinstance(known, SampleDepths):  # others are told in the second pass, which meets them again
+                fit.add(known)
+            due = next(turn, None)
+    return fit.finish()
+
+
+def _score(
+    crew: Crew[Scorer], names: Sequence[str], scores: ScoreLog, model_facts: dict[str, Any], progress: Progress
+) -> list[Skip]:
+    """The second pass: score what has no score yet. Returns what couldn't be scored; the log is told of each."""
+    skipped: dict[str, Skip] = {}
+    left = [name for name in names if name not in scores.scores]
+    outcomes = crew.map(Scoring(scores.baselines), left)
+    for name, outcome in _told(outcomes, "", len(names), progress, done=len(names) - len(left)):
+        if isinstance(outcome, Lost):
+            score: ImageScore | Skip = Skip(name=name, reason=outcome.reason)
+        else:
+            score, found = outcome
+            _check_same_model(found, model_facts)
+        if isinstance(score, Skip):
+            log.warning("%s is skipped: %s", name, score.reason)
+            skipped[name] = score
+        else:
+            scores.add(score)
+    return [skipped[name] for name in names if name in skipped]
+
+
+def _draw(crew: Crew[Scorer], worst: Sequence[ImageScore], folder: Path, progress: Progress) -> None:
+    """Draw picture, true and predicted depth of each, and take away what an earlier run drew there."""
+    if not worst and not folder.exists():
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("[0-9][0-9][0-9]_*.jpg"):
+            old.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} can't be written: {error.strerror or error}",
+            remedy="free space, then run the same command with --resume",
+        ) from error
+    names = [score.name for score in worst]
+    files = dict(zip(names, picture_names(worst), strict=True))
+    for name, picture in _told(crew.map(draw, names), "drawing the worst: ", len(names), progress):
+        if isinstance(picture, Lost):
+            log.warning("%s is not drawn: %s", name, picture.reason)
+        else:
+            write_picture(folder / files[name], picture)
+
+
+def _told(
+    outcomes: Iterator[tuple[str, Outcome]], what: str, total: int, progress: Progress, *, done: int = 0
+) -> Iterator[tuple[str, Outcome]]:
+    for name, outcome in outcomes:
+        progress(f"{what}{name}", done, total)
+        yield name, outcome
+        done += 1
+    progress(f"{what}done", total, total)
+
+
+def _identity(model_facts: dict[str, Any]) -> dict[str, Any]:
+    """Where the bundle lies is for people; that it is the same is told by its hash."""
+    return model_facts | {"bundle": None}
+
+
+def _check_same_model(found: dict[str, Any], meant: dict[str, Any]) -> None:
+    for name, value in _identity(meant).items():
+        if _identity(found)[name] != value:
+            raise OptionError(
+                f"one worker runs {name} {value}, another {found[name]}; figures of the two don't mix",
+                remedy="--device cpu, or machines that are alike",
+            )
 
 
 def check_evaluation(
@@ -129,22 +271,6 @@ def _evenly(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
     """So many names, spread evenly: neighbours in a set are often frames of one video."""
     count = len(names) if limit is None else min(limit, len(names))
     return tuple(names[index * len(names) // count] for index in range(count))
-
-
-def _describe_model(model: EdgeDepth) -> dict[str, Any]:
-    bundle = model.bundle
-    return {
-        "name": model.spec.name,
-        "backend": model.backend,
-        "device": model.device,
-        "precision": bundle.manifest.precision if bundle else "fp32",
-        "trained": model.spec.trained,
-        "weights": model.spec.source,
-        "weights_sha256": model.spec.weights_sha256,
-        "bundle": str(bundle.path) if bundle else None,
-        # The manifest holds the hash of every other file.
-        "bundle_sha256": sha256_file(bundle.path / MANIFEST) if bundle else None,
-    }
 
 
 def _describe_set(data_set: DataSet, names: Sequence[str], place: str | None) -> dict[str, Any]:

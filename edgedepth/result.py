@@ -184,8 +184,17 @@ class DepthResult:
         """
         self._check_metric("millimetres")
         _check_suffix(path, (".png",))
+        return write_picture(path, self.millimetres())
+
+    def millimetres(self) -> npt.NDArray[np.uint16]:
+        """(H, W) uint16: depth in whole millimetres as save_png16 writes it; 0 is no data, 65535 the end.
+
+        Raises:
+            OptionError: the depth is relative.
+        """
+        self._check_metric("millimetres")
         millimetres = np.rint(np.clip(self.depth, 0.001, PNG16_MAX_M) * np.float32(1000))
-        return write_picture(path, np.where(self.depth > 0, millimetres, 0).astype(np.uint16))
+        return np.where(self.depth > 0, millimetres, 0).astype(np.uint16)
 
     def save_npy(self, path: str | os.PathLike[str]) -> Path:
         """Save the depth as numpy's file of float32 metres, without loss.

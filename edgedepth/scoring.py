@@ -1,112 +1,92 @@
-"""The passes of an evaluation over its data set: fit the baselines, score every picture, draw the worst."""
+"""A model and a data set, brought together a sample at a time: what an evaluation's workers do."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgedepth.core.errors import FrameError, OptionError, OutputError, SampleError
-from edgedepth.core.progress import Progress
+from edgedepth.core.bundle import MANIFEST
+from edgedepth.core.errors import FrameError, OptionError, SampleError
+from edgedepth.core.hashing import sha256_file
 from edgedepth.core.session import Array
 from edgedepth.datasets.base import DataSet, Sample
 from edgedepth.facade import EdgeDepth
 from edgedepth.programs.metric import check_focal_px
-from edgedepth.report.side_by_side import save_beside_truth
+from edgedepth.report.side_by_side import beside_truth
 from edgedepth.result import DepthResult
-from edgedepth.verify.baselines import CONSTANT_FOV, BaselineFit, Baselines
+from edgedepth.verify.baselines import CONSTANT_FOV, Baselines, SampleDepths, depths_of
 from edgedepth.verify.evaluation import FOCAL_ERROR, EvalSettings, ImageScore, Skip, score_depth
 from edgedepth.verify.metrics import focal_error
-from edgedepth.verify.score_log import ScoreLog
 
-__all__ = ["SetScorer", "picture_names"]
-
-log = logging.getLogger("edgedepth")
+__all__ = ["Scorer", "Scoring", "describe_model", "draw", "picture_names", "truth_of"]
 
 
-class SetScorer:
-    """A model and a data set, brought together a sample at a time.
+class Scorer:
+    """Scores the samples of a set.
 
     Args:
-        model: opened.
+        open_model: opens the model; called when it is needed first. It takes RGB or BGR frames.
         data_set: opened; one sample of it is in memory at a time.
         settings: how to score.
-        progress: told of each sample.
     """
 
-    def __init__(self, model: EdgeDepth, data_set: DataSet, settings: EvalSettings, progress: Progress) -> None:
-        self._model = model
+    def __init__(self, open_model: Callable[[], EdgeDepth], data_set: DataSet, settings: EvalSettings) -> None:
+        self._open_model = open_model
+        self._model: EdgeDepth | None = None
         self._data_set = data_set
         self._settings = settings
-        self._progress = progress
+        self._facts: dict[str, Any] | None = None
 
-    def fit_baselines(self, names: Sequence[str]) -> Baselines | None:
-        """The first pass: what predictors that never look would best say. None if no sample can be loaded."""
-        fit = BaselineFit()
-        for name in self._steps(names, "fitting the baselines: "):
-            try:
-                sample = self._load(name)
-            except SampleError:
-                continue  # told in the second pass, which meets it again
-            fit.add(sample.depth_m, sample.valid, sample.focal_px)
-        return fit.finish()
+    @property
+    def model(self) -> EdgeDepth:
+        """Opened."""
+        if self._model is None:
+            self._model = self._open_model()
+        return self._model
 
-    def score(self, names: Sequence[str], scores: ScoreLog) -> list[Skip]:
-        """The second pass: score what has no score yet.
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        """What is evaluated, as a report has it."""
+        if self._facts is None:
+            self._facts = _describe(self.model)
+        return self._facts
 
-        Returns:
-            What couldn't be scored. The log is told of each.
+    def close(self) -> None:
+        """Free the model."""
+        if self._model is not None:
+            self._model.close()
+        self._model = None
+
+    def truth(self, name: str) -> SampleDepths | None:
+        """What fitting the baselines needs of a sample; None where it can't be loaded, which score() tells."""
+        try:
+            sample = self._load(name)
+        except SampleError:
+            return None
+        return depths_of(sample.depth_m, sample.valid, sample.focal_px)
+
+    def score(self, name: str, baselines: Baselines | None) -> ImageScore | Skip:
+        """Score a sample, or tell why it can't be.
 
         Raises:
             StageError, UnusableOutputError: the model gave something unusable.
-            OutputError: a score can't be kept.
         """
-        skipped = []
-        for name in self._steps(names, ""):
-            if name in scores.scores:
-                continue
-            try:
-                score = self._score_one(name, scores.baselines)
-            # A picture that infer() doesn't take is the sample's fault; anything else that it raises is the model's.
-            except (SampleError, FrameError) as error:
-                log.warning("%s is skipped: %s", name, error.problem)
-                skipped.append(Skip(name=name, reason=error.problem))
-            else:
-                scores.add(score)
-        return skipped
-
-    def draw(self, worst: Sequence[ImageScore], folder: Path) -> None:
-        """Draw picture, true and predicted depth of each, and take away what an earlier run drew there.
-
-        Raises:
-            OutputError: the folder can't be written.
-        """
-        if not worst and not folder.exists():
-            return
         try:
-            folder.mkdir(exist_ok=True)
-            for old in folder.glob("[0-9][0-9][0-9]_*.jpg"):
-                old.unlink()
-        except OSError as error:
-            raise OutputError(
-                f"{folder} can't be written: {error.strerror or error}",
-                remedy="free space, then run the same command with --resume",
-            ) from error
-        files = iter(picture_names(worst))
-        for name in self._steps([score.name for score in worst], "drawing the worst: "):
-            sample = self._load(name)
-            truth = np.where(sample.valid, sample.depth_m, np.float32(0))
-            save_beside_truth(sample.image, truth, self._predict(sample), folder / next(files))
+            return self._score(name, baselines)
+        # A picture that infer() doesn't take is the sample's fault; anything else that it raises is the model's.
+        except (SampleError, FrameError) as error:
+            return Skip(name=name, reason=error.problem)
 
-    def _steps(self, names: Sequence[str], what: str) -> Iterator[str]:
-        for done, name in enumerate(names):
-            self._progress(f"{what}{name}", done, len(names))
-            yield name
-        self._progress(f"{what}done", len(names), len(names))
+    def picture(self, name: str) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 BGR: picture, true and predicted depth of a sample side by side."""
+        sample = self._load(name)
+        truth = np.where(sample.valid, sample.depth_m, np.float32(0))
+        return beside_truth(sample.image, truth, self._predict(sample))
 
     def _load(self, name: str) -> Sample:
         """A sample in which nothing but what is scored is marked as valid.
@@ -126,10 +106,10 @@ class SetScorer:
         return sample
 
     def _predict(self, sample: Sample) -> DepthResult:
-        frame = sample.image if self._model.color == "rgb" else sample.image[..., ::-1]
-        return self._model.infer(frame, focal_px=sample.focal_px if self._settings.focal == "given" else None)
+        frame = sample.image if self.model.color == "rgb" else sample.image[..., ::-1]
+        return self.model.infer(frame, focal_px=sample.focal_px if self._settings.focal == "given" else None)
 
-    def _score_one(self, name: str, baselines: Baselines | None) -> ImageScore:
+    def _score(self, name: str, baselines: Baselines | None) -> ImageScore:
         sample = self._load(name)
         result = self._predict(sample)
         own = self._score_depth(result.depth, sample)
@@ -155,6 +135,39 @@ class SetScorer:
         return score_depth(depth_m, sample.depth_m, sample.valid, mask=sample.mask, settings=self._settings)
 
 
+# --- work for a crew of scorers: functions of a module, so that they can be sent
+
+
+def describe_model(scorer: Scorer, _: None) -> dict[str, Any]:
+    """What is evaluated."""
+    return scorer.model_facts
+
+
+def truth_of(scorer: Scorer, name: str) -> SampleDepths | None:
+    """Scorer.truth()."""
+    return scorer.truth(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Scorer.score(), and what it was scored with: machines of a cluster may differ.
+
+    Args:
+        baselines: fitted, or None.
+    """
+
+    baselines: Baselines | None
+
+    def __call__(self, scorer: Scorer, name: str) -> tuple[ImageScore | Skip, dict[str, Any]]:
+        """Score a sample."""
+        return scorer.score(name, self.baselines), scorer.model_facts
+
+
+def draw(scorer: Scorer, name: str) -> npt.NDArray[np.uint8]:
+    """Scorer.picture()."""
+    return scorer.picture(name)
+
+
 def picture_names(worst: Sequence[ImageScore]) -> list[str]:
     """File names of the gallery: rank and sample, safe on every file system."""
     safe = (re.sub(r"[^A-Za-z0-9._-]+", "_", score.name)[-80:] for score in worst)
@@ -168,3 +181,19 @@ def _check_given_focal(sample: Sample) -> None:
         check_focal_px(sample.focal_px, sample.image.shape[1])
     except OptionError as error:
         raise SampleError(error.problem, remedy="leave --focal given out, or correct the intrinsics") from error
+
+
+def _describe(model: EdgeDepth) -> dict[str, Any]:
+    bundle = model.bundle
+    return {
+        "name": model.spec.name,
+        "backend": model.backend,
+        "device": model.device,
+        "precision": bundle.manifest.precision if bundle else "fp32",
+        "trained": model.spec.trained,
+        "weights": model.spec.source,
+        "weights_sha256": model.spec.weights_sha256,
+        "bundle": str(bundle.path) if bundle else None,
+        # The manifest holds the hash of every other file.
+        "bundle_sha256": sha256_file(bundle.path / MANIFEST) if bundle else None,
+    }

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgedepth.core.engine import BuildOptions
+from edgedepth.crew import CrewOptions
 from edgedepth.facade import EdgeDepth
 from edgedepth.trt.options import EngineOptions, parse_sms
 
-__all__ = ["add_device", "add_engine_options", "add_runner", "add_weights", "engine_options", "open_runner"]
+__all__ = [
+    "add_crew",
+    "add_device",
+    "add_engine_options",
+    "add_runner",
+    "add_weights",
+    "crew_options",
+    "engine_options",
+    "open_runner",
+    "parse_tile_batch",
+    "runner_options",
+]
 
 
 def add_weights(parser: argparse.ArgumentParser, when: str = "") -> None:
@@ -87,7 +99,7 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     add_weights(parser, "with --backend torch: ")
     parser.add_argument(
         "--tile-batch",
-        type=_tile_batch,
+        type=parse_tile_batch,
         metavar="N",
         help="for bundles exported with --dynamic-batch; auto: the fastest on this device, measured once",
     )
@@ -99,7 +111,12 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _tile_batch(text: str) -> int | Literal["auto"]:
+def parse_tile_batch(text: str) -> int | Literal["auto"]:
+    """An argument's type.
+
+    Raises:
+        argparse.ArgumentTypeError: neither a number nor auto.
+    """
     if text == "auto":
         return "auto"
     try:
@@ -114,16 +131,54 @@ def open_runner(args: argparse.Namespace) -> EdgeDepth:
     Raises:
         EdgeDepthError: as EdgeDepth.
     """
-    return EdgeDepth(
-        args.bundle if args.bundle is not None else args.model,
-        backend=args.backend,
-        device=args.device,
-        precision=args.precision,
-        weights=args.weights,
-        color="rgb",
-        tile_batch=args.tile_batch,
-        resident=args.resident,
-        build_if_missing=args.build_if_missing,
-        dla_core=args.dla,
-        timeout_s=getattr(args, "timeout", None),
+    return EdgeDepth(**runner_options(args))
+
+
+def runner_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What add_runner's arguments ask for, as EdgeDepth takes it."""
+    return {
+        "model": args.bundle if args.bundle is not None else args.model,
+        "backend": args.backend,
+        "device": args.device,
+        "precision": args.precision,
+        "weights": args.weights,
+        "color": "rgb",
+        "tile_batch": args.tile_batch,
+        "resident": args.resident,
+        "build_if_missing": args.build_if_missing,
+        "dla_core": args.dla,
+        "timeout_s": getattr(args, "timeout", None),
+    }
+
+
+def add_crew(parser: argparse.ArgumentParser) -> None:
+    """--workers, --engine and what belongs to them."""
+    group = parser.add_argument_group("workers")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="models that run at once (default: 1)")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or actors of a Ray cluster (default: local)",
+    )
+    group.add_argument("--address", help="of a Ray cluster: auto, or ray://HOST:10001 (default: one on this machine)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="of each worker's arithmetic (default: the cores, shared out)"
+    )
+    group.add_argument(
+        "--gpus",
+        type=float,
+        metavar="G",
+        help="that each Ray worker reserves; 0.5 for two on a GPU (default: 1 where the cluster has any)",
+    )
+
+
+def crew_options(args: argparse.Namespace) -> CrewOptions:
+    """What add_crew() was given.
+
+    Raises:
+        OptionError: values that are none, or don't go together.
+    """
+    return CrewOptions(
+        workers=args.workers, engine=args.engine, address=args.address, threads=args.threads, gpus=args.gpus
     )

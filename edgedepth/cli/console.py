@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,30 +59,69 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 @contextmanager
-def progress_bar(*, every: int = 1) -> Iterator[Progress]:
-    """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last."""
+def progress_bar(*, every: int = 1, eta: bool = False) -> Iterator[Progress]:
+    """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last.
+
+    With `eta`, how long the rest will take is told as well.
+    """
+    left = TimeLeft()
     if not (sys.stderr.isatty() and is_installed("rich")):
 
         def line(step: str, done: int, total: int) -> None:
             if done % every == 0 or done == total:
-                note(f"[{done}/{total}] {step}")
+                note(f"[{done}/{total}] {step}" + (left.words(done, total) if eta else ""))
+            elif eta:
+                left.words(done, total)
 
         yield line
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
-    columns = (
+    columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-    )
+        *([TimeRemainingColumn()] if eta else []),
+    ]
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
         yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
+
+
+class TimeLeft:
+    """How long the rest of some work will take, by the pace since the first step that was told.
+
+    Args:
+        clock: in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """ ", 2 min left"; "" where there is nothing to tell."""
+        if self._first is None:
+            self._first = (self._clock(), done)
+        start, begun = self._first
+        if not begun < done < total:
+            return ""
+        seconds = (self._clock() - start) * (total - done) / (done - begun)
+        if seconds < 99:
+            return f", {seconds:.0f} s left"
+        return f", {seconds / 60:.0f} min left" if seconds < 99 * 60 else f", {seconds / 3600:.1f} h left"
 
 
 class _Lines(logging.Handler):

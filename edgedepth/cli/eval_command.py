@@ -3,6 +3,7 @@
     edgedepth eval synthetic:500 --bundle BUNDLE --out eval
     edgedepth eval nyuv2 --model depth-pro --out eval-nyu
     edgedepth eval nyuv2 --model depth-pro --out eval-nyu --resume
+    edgedepth eval nyuv2 --bundle BUNDLE --out eval-nyu --engine ray --address auto --workers 8
 
 DATASET is a folder, or synthetic:N for N scenes that were never trained on. Metres are compared as predicted, with the
 model's own focal length, unless --focal and --align say otherwise. --out gets scores.jsonl, report.json, images.csv and
@@ -12,15 +13,19 @@ a gallery of the worst pictures. A sample that can't be scored is told and left 
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from edgedepth.cli.arguments import add_runner, open_runner
+from edgedepth.cli.arguments import add_crew, add_runner, crew_options, runner_options
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
-from edgedepth.datasets import LAYOUTS, open_dataset
-from edgedepth.evaluating import CSV, GALLERY, REPORT, check_evaluation, evaluate
+from edgedepth.crew import open_crew
+from edgedepth.datasets import LAYOUTS, DataSet, open_dataset
+from edgedepth.evaluating import CSV, GALLERY, REPORT, check_evaluation, evaluate_with, settled
+from edgedepth.facade import EdgeDepth
+from edgedepth.scoring import Scorer
 from edgedepth.verify.baselines import CONSTANT_DEPTH, CONSTANT_FOV, MEAN_DEPTH_MAP
 from edgedepth.verify.evaluation import Align, EvalReport, EvalSettings, Focal
 from edgedepth.verify.score_log import SCORES
@@ -54,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layouts = ", ".join(layout.name for layout in LAYOUTS)
     parser.add_argument("--layout", help=f"how the folder is laid out: {layouts} (default: told by what is in it)")
     add_runner(parser)
+    add_crew(parser)
     parser.add_argument(
         "--focal",
         choices=get_args(Focal),
@@ -94,13 +100,16 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         baselines=not args.no_baselines,
     )
-    data_set = open_dataset(args.data_set, layout=args.layout)
+    crew = crew_options(args)
+    data_set = open_dataset(_place(args.data_set) or args.data_set, layout=args.layout)
+    settings = settled(settings, data_set)
     check_evaluation(data_set, out=args.out, settings=settings, gallery=args.gallery, resume=args.resume)
-    with open_runner(args) as model:
+    opener = functools.partial(_open_scorer, _everywhere(runner_options(args)), data_set, settings)
+    with open_crew(opener, crew, uses_gpu=args.device != "cpu") as scorers:
         try:
-            with progress_bar() as progress:
-                report = evaluate(
-                    model,
+            with progress_bar(eta=True) as progress:
+                report = evaluate_with(
+                    scorers,
                     data_set,
                     out=args.out,
                     settings=settings,
@@ -118,6 +127,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(report, args.out)
     return 0
+
+
+def _open_scorer(options: dict[str, Any], data_set: DataSet, settings: EvalSettings, threads: int | None) -> Scorer:
+    """On whichever machine."""
+    return Scorer(lambda: EdgeDepth(**options, threads=threads), data_set, settings)
+
+
+def _everywhere(options: dict[str, Any]) -> dict[str, Any]:
+    """The same for processes that work in another folder."""
+    model, weights = options["model"], options["weights"]
+    return options | {
+        "model": str(model.resolve()) if isinstance(model, Path) else model,
+        "weights": weights and (_place(weights) or weights),
+    }
 
 
 def _place(data_set: str) -> str | None:

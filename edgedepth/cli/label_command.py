@@ -2,7 +2,7 @@
 
     edgedepth label photos --bundle BUNDLE --out labels
     edgedepth label 'drives/*/front/*.jpg' clip.mp4 shards/0001.tar --bundle BUNDLE --out labels --workers 2
-    edgedepth label photos --bundle BUNDLE --out labels --engine ray --address auto --workers 64
+    edgedepth label photos --bundle BUNDLE --out labels --engine ray --address auto --workers 64 --shard 1000
 
 Writes depth/HASH.png (16 bit, millimetres) by the content's SHA-256, labels.parquet (with pyarrow) and labels.jsonl
 with a row for each frame, and summary.json. Started again, it goes on where it ended. Bad frames are counted and named.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgedepth.cli.arguments import add_device
+from edgedepth.cli.arguments import add_crew, add_device, crew_options, parse_tile_batch
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.plain import to_plain
 from edgedepth.labelling import LabelSummary, label
@@ -30,26 +30,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where depth and index go")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="models that run at once (default: 1)")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="(default: local)")
-    parser.add_argument("--address", help="of a Ray cluster: auto, or ray://HOST:10001 (default: one on this machine)")
     parser.add_argument("--form", choices=("png16", "npz"), default="png16", help="npz: float32 metres, not rounded")
+    parser.add_argument(
+        "--shard", type=int, default=1, metavar="N", help="N frames to a file: .tar of PNGs, or .npz (default: 1)"
+    )
     parser.add_argument("--focal-px", type=float, metavar="F", help="of every frame; wins over EXIF")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    parser.add_argument(
+        "--tile-batch",
+        type=parse_tile_batch,
+        metavar="N",
+        help="for bundles exported with --dynamic-batch (default: the fastest on each device, measured once)",
+    )
+    parser.add_argument("--resident", choices=("all", "one"), default="all", help="one: for little memory, slower")
     add_device(parser)
+    add_crew(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Label and tell."""
-    with progress_bar() as progress:
+    with progress_bar(eta=True) as progress:
         summary = label(
             args.sources,
             bundle=args.bundle,
             out=args.out,
-            workers=args.workers,
-            engine=args.engine,
-            address=args.address,
+            crew=crew_options(args),
             form=args.form,
+            shard=args.shard,
+            tile_batch=args.tile_batch,
+            resident=args.resident,
             device=args.device,
             focal_px=args.focal_px,
             retry_failed=args.retry_failed,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +17,7 @@ from edgedepth.calibration.video_frames import VIDEO_SUFFIXES, open_video
 from edgedepth.core.errors import CalibrationError, OptionError, PhotoError
 from edgedepth.core.optional import require
 from edgedepth.photos import PHOTO_SUFFIXES, decode_photo
+from edgedepth.video import ForwardVideo
 
 __all__ = ["Frame", "FrameReader", "FrameRef", "list_frames"]
 
@@ -164,7 +164,8 @@ class FrameReader:
     """Reads frames; of videos fastest in ascending order, since they are decoded from their beginning."""
 
     def __init__(self) -> None:
-        self._video: _VideoCursor | None = None
+        self._path: Path | None = None
+        self._video: ForwardVideo | None = None
 
     def read(self, ref: FrameRef) -> Frame:
         """Read one frame.
@@ -190,32 +191,21 @@ class FrameReader:
         return Frame(photo.pixels_rgb, photo.focal_px, photo.focal_source, hashlib.sha256(content).hexdigest())
 
     def _video_frame(self, path: Path, number: int) -> Frame:
-        if self._video is None or self._video.path != path or self._video.position > number:
-            self._video = _VideoCursor(path)
-        pixels = self._video.frame(number)
+        pixels = self._video_at(path, number).frame(number)
+        if pixels is None:
+            raise PhotoError(
+                f"{path}: frame {number} can't be decoded", remedy="convert the video again, or leave it out"
+            )
         digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
         return Frame(pixels, None, "a video tells no focal length", digest)
 
-
-class _VideoCursor:
-    """A video that is read forwards."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.position = path, 0
-        self._capture = cv2.VideoCapture(str(path))
-
-    def frame(self, number: int) -> npt.NDArray[np.uint8]:
-        """A frame that hasn't been passed, (H, W, 3) uint8 RGB."""
-        while self.position < number and self._capture.grab():
-            self.position += 1
-        found, bgr = self._capture.read() if self.position == number else (False, None)
-        if not found or bgr is None:
-            raise PhotoError(
-                f"{self.path}: frame {number} can't be decoded; the last one that could was {self.position - 1}",
-                remedy="convert the video again, or leave it out",
-            )
-        self.position += 1
-        return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+    def _video_at(self, path: Path, number: int) -> ForwardVideo:
+        """The video, before a frame."""
+        if self._video is None or self._path != path or self._video.position > number:
+            if self._video is not None:
+                self._video.close()
+            self._path, self._video = path, ForwardVideo(path)
+        return self._video
 
 
 def _bytes(path: Path, ref: FrameRef) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,12 +36,15 @@ class Label:
         status: "duplicate": a frame with the same content has the label.
         sha256: of the content; "" where it couldn't be read.
         file: the depth, relative to the output folder; "" where there is none.
+        entry: of a file that several frames share: the depth's name in it; else "".
         width, height: of frame and depth in pixels.
         focal_px: that the metres rest on.
         focal_source: where it came from, in words.
         fov_deg: the horizontal field of view.
         beyond: the share of pixels that the file can't hold (16 bits end at 65.535 m).
-        milliseconds: reading, depth and writing together.
+        read_ms: reading and decoding took.
+        depth_ms: the model took.
+        write_ms: encoding and writing took; of a shared file, its part.
         worker: who did it.
         error: why it failed, and the class of the error in front.
     """
@@ -54,13 +57,16 @@ class Label:
     status: Status
     sha256: str = ""
     file: str = ""
+    entry: str = ""
     width: int = 0
     height: int = 0
     focal_px: float | None = None
     focal_source: str = ""
     fov_deg: float | None = None
     beyond: float = 0.0
-    milliseconds: float = 0.0
+    read_ms: float = 0.0
+    depth_ms: float = 0.0
+    write_ms: float = 0.0
     worker: str = ""
     error: str = ""
 
@@ -113,17 +119,42 @@ class LabelLog:
         self._journal = Journal(path, header)
         labels = [from_plain(Label, entry, where=JOURNAL) for entry in self._journal.entries]
         self.labels: dict[FrameRef, Label] = {label.ref: label for label in labels}
-        self._first = {label.sha256: label.name for label in labels if label.status == "labelled"}
+        self._first: dict[str, Label] = {}
+        for label in labels:
+            if label.status == "labelled":
+                self._first.setdefault(label.sha256, label)
+
+    def forget(self, refs: Iterable[FrameRef]) -> None:
+        """Take out what is to be done again; its old rows stay in the journal, and newer ones count."""
+        for ref in refs:
+            label = self.labels.pop(ref)
+            if self._first.get(label.sha256) == label:
+                del self._first[label.sha256]
 
     def add(self, label: Label) -> Label:
         """Keep a label, once: a frame may come back from two machines, and two frames may have one content."""
         if label.ref in self.labels:
             return self.labels[label.ref]
-        if label.status == "labelled" and self._first.setdefault(label.sha256, label.name) != label.name:
-            label = from_plain(Label, {**to_plain(label), "status": "duplicate"}, where="label")
+        if label.status == "labelled":
+            first = self._first.setdefault(label.sha256, label)
+            if _place(first) != _place(label):
+                label = _duplicate(label, first)
         self._journal.add(to_plain(label))
         self.labels[label.ref] = label
         return label
+
+    def rows(self) -> list[Label]:
+        """The index: each frame once as it was last, each content labelled once, by name."""
+        first: dict[str, Label] = {}
+
+        def settled(label: Label) -> Label:
+            if label.status == "failed":
+                return label
+            known = first.setdefault(label.sha256, label)
+            return replace(label, status="labelled") if known is label else _duplicate(label, known)
+
+        latest = {_place(label): label for label in self.labels.values()}
+        return sorted(map(settled, latest.values()), key=lambda row: row.name)
 
     def close(self) -> None:
         """Close the file."""
@@ -132,7 +163,8 @@ class LabelLog:
 
 def summed_up(refs: Sequence[FrameRef], log: LabelLog, *, already: int, seconds: float, workers: int) -> LabelSummary:
     """Count the labels of these frames."""
-    labels = [log.labels[ref] for ref in refs if ref in log.labels]
+    rows = {row.ref: row for row in log.rows()}
+    labels = [rows[ref] for ref in refs if ref in rows]
     counts = Counter(label.status for label in labels)
     failures = [label for label in labels if label.status == "failed"]
     kinds = Counter(label.error.partition(":")[0] for label in failures)
@@ -158,14 +190,22 @@ def write_index(folder: Path, log: LabelLog, header: dict[str, Any], summary: La
     if is_installed("pyarrow"):
         arrow = require("pyarrow", extra="label", purpose="for the index")
         parquet = require("pyarrow.parquet", extra="label", purpose="for the index")
-        rows = [to_plain(label) for _, label in sorted(log.labels.items(), key=lambda item: item[1].name)]
-        table = arrow.Table.from_pylist(rows, schema=_schema(arrow))
+        table = arrow.Table.from_pylist([to_plain(row) for row in log.rows()], schema=_schema(arrow))
         table = table.replace_schema_metadata({key: json.dumps(value) for key, value in header.items()})
         sink = arrow.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
         write_file(folder / INDEX, sink.getvalue().to_pybytes())
     text = json.dumps({**header, **to_plain(summary)}, indent=2, ensure_ascii=False)
     write_file(folder / SUMMARY, text.encode())
+
+
+def _place(label: Label) -> tuple[str, int, str]:
+    """Of the frame, whichever version its file has."""
+    return (label.path, label.place, label.member)
+
+
+def _duplicate(label: Label, first: Label) -> Label:
+    return replace(label, status="duplicate", file=first.file, entry=first.entry)
 
 
 def _schema(arrow: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -11,16 +12,18 @@ from typing import Literal
 
 from edgedepth.core.bundle import MANIFEST, peek_manifest
 from edgedepth.core.errors import OptionError, OutputError
+from edgedepth.core.folders import locked
 from edgedepth.core.hashing import sha256_file
 from edgedepth.core.progress import Progress, silent
+from edgedepth.crew import Crew, CrewOptions, Lost, open_crew
+from edgedepth.labelling.depth_files import Form, depth_files_in
 from edgedepth.labelling.frames import FrameRef, list_frames
 from edgedepth.labelling.labels import Label, LabelLog, LabelSummary, summed_up, write_index
-from edgedepth.labelling.pool import label_here, label_in_processes
-from edgedepth.labelling.worker import Form, LabellerSettings
+from edgedepth.labelling.worker import Labeller, LabellerSettings, label_group
 
-__all__ = ["Engine", "label"]
+__all__ = ["label"]
 
-Engine = Literal["local", "ray"]
+_MOST_IN_A_SHARD = 10_000
 
 
 def label(
@@ -28,11 +31,12 @@ def label(
     *,
     bundle: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    workers: int = 1,
-    engine: Engine = "local",
-    address: str | None = None,
+    crew: CrewOptions | None = None,
     form: Form = "png16",
+    shard: int = 1,
     device: str = "auto",
+    tile_batch: int | Literal["auto"] | None = None,
+    resident: Literal["all", "one"] = "all",
     focal_px: float | None = None,
     retry_failed: bool = False,
     progress: Progress = silent,
@@ -46,29 +50,32 @@ def label(
         sources: as of list_frames.
         bundle: a bundle's folder.
         out: a folder for depth/, the index and the summary. With several machines, one that all of them see.
-        workers: models that run at once. With 1 and the local engine, in this process.
-        engine: "local", or "ray" for Ray Data.
-        address: of a Ray cluster; None starts one on this machine.
+        crew: who works; None: this process.
         form: "png16" (millimetres, ends at 65.535 m) or "npz" (float32 metres).
+        shard: so many frames to a file (.tar of PNGs, .npz); 1: each has its own.
         device: of EdgeDepth.
+        tile_batch: likewise; None: of a bundle that takes any, what is fastest on each machine.
+        resident: likewise.
         focal_px: of every frame; None: EXIF, else the model's prediction.
         retry_failed: try again what failed before.
         progress: told of each frame.
 
     Raises:
         OptionError: sources that aren't there, or a folder with labels of another model.
+        BundleBusyError: another process is labelling into the folder.
         OutputError: the folder can't be written.
-        EdgeDepthError: the model can't be opened.
+        EdgeDepthError: the model can't be opened, or its backend broke.
     """
-    if workers < 1:
-        raise OptionError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 2")
+    if not 1 <= shard <= _MOST_IN_A_SHARD:
+        raise OptionError(f"shard is {shard} frames; allowed are 1 to {_MOST_IN_A_SHARD}", remedy="--shard 100")
     if focal_px is not None and not 0 < focal_px < math.inf:  # else every frame would fail for it
         raise OptionError(
             f"focal_px is {focal_px}; allowed are positive numbers, in pixels", remedy="leave --focal-px out"
         )
     start = time.perf_counter()
+    crew = crew or CrewOptions()
     refs = list_frames(sources)
-    folder, place = _made(out), Path(bundle).resolve()
+    folder, place = _made(out).resolve(), Path(bundle).resolve()
     manifest = peek_manifest(place)
     header = {
         "model": manifest.model.name,
@@ -78,41 +85,72 @@ def label(
         "form": form,
         "focal_px": focal_px,
     }
-    cores = os.cpu_count() or 1
+    if tile_batch is None and manifest.layout == "staged" and manifest.tile_batch is None:
+        tile_batch = "auto"
     settings = LabellerSettings(
         bundle=str(place),
-        out=str(folder.resolve()),
+        out=str(folder),
         form=form,
+        sharded=shard > 1,
         device=device,
-        threads=max(1, cores // workers) if workers > 1 else None,
+        tile_batch=tile_batch,
+        resident=resident,
         focal_px=focal_px,
     )
-    log = LabelLog(folder, header)
-    try:
-        known = {ref for ref, known in log.labels.items() if not (retry_failed and known.status == "failed")}
-        if retry_failed:
-            log.labels = {ref: log.labels[ref] for ref in known}
-        left = [ref for ref in refs if ref not in known]
-        already = len(refs) - len(left)
-        for number, made in enumerate(_labels(left, settings, workers, engine, address) if left else (), already + 1):
-            progress(log.add(made).name, min(number, len(refs)), len(refs))
-        summary = summed_up(refs, log, already=already, seconds=time.perf_counter() - start, workers=workers)
-        write_index(folder, log, header, summary)
-    finally:
-        log.close()
+    with locked(folder):
+        log = LabelLog(folder, header)
+        try:
+            log.forget(_to_do_again(log, folder, retry_failed=retry_failed))
+            left = [ref for ref in refs if ref not in log.labels]
+            already = done = len(refs) - len(left)
+            if left:
+                opener = functools.partial(Labeller, settings)
+                with open_crew(opener, crew, uses_gpu=device != "cpu") as opened:
+                    for row in _rows(opened, left, shard):
+                        done += 1
+                        progress(log.add(row).name, done, len(refs))
+            seconds = time.perf_counter() - start
+            summary = summed_up(refs, log, already=already, seconds=seconds, workers=crew.workers)
+            write_index(folder, log, header, summary)
+        finally:
+            log.close()
     return summary
 
 
-def _labels(
-    refs: Sequence[FrameRef], settings: LabellerSettings, workers: int, engine: Engine, address: str | None
-) -> Iterator[Label]:
-    if engine == "ray":
-        from edgedepth.labelling.ray_engine import label_on_ray
+def _to_do_again(log: LabelLog, folder: Path, *, retry_failed: bool) -> list[FrameRef]:
+    """Frames whose file somebody deleted, and those that failed."""
+    there = depth_files_in(folder)
+    return [
+        ref
+        for ref, known in log.labels.items()
+        if (retry_failed if known.status == "failed" else known.file not in there)
+    ]
 
-        return label_on_ray(refs, settings, workers, address=address, cpus=settings.threads or 1)
-    if address is not None:
-        raise OptionError("an address is a Ray cluster's", remedy="--engine ray")
-    return label_here(refs, settings) if workers == 1 else label_in_processes(refs, settings, workers)
+
+def _rows(crew: Crew[Labeller], refs: Sequence[FrameRef], size: int) -> Iterator[Label]:
+    """A row for each frame. Of a group that was lost each frame is tried alone."""
+    lost: list[FrameRef] = []
+    for group, rows in crew.map(label_group, [tuple(refs[at : at + size]) for at in range(0, len(refs), size)]):
+        if not isinstance(rows, Lost):
+            yield from rows
+        elif len(group) == 1:
+            yield _lost(group[0], rows)
+        else:
+            lost += group
+    if lost:
+        yield from _rows(crew, lost, 1)
+
+
+def _lost(ref: FrameRef, lost: Lost) -> Label:
+    return Label(
+        name=ref.name,
+        path=ref.path,
+        place=ref.place,
+        member=ref.member,
+        version=ref.version,
+        status="failed",
+        error=f"WorkerLost: {lost.reason}",
+    )
 
 
 def _made(out: str | os.PathLike[str]) -> Path:

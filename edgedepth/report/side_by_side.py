@@ -13,7 +13,7 @@ from edgedepth.coloring import color_range, colorize, stamp
 from edgedepth.core.session import Array
 from edgedepth.result import DepthResult, write_picture
 
-__all__ = ["save_beside_truth", "save_overview", "save_side_by_side"]
+__all__ = ["beside_truth", "save_beside_truth", "save_overview", "save_side_by_side"]
 
 _OVERVIEW_HEIGHT = 320
 _WIDEST = 640  # pixels of one of three: a gallery is for looking at
@@ -47,8 +47,8 @@ def save_overview(pictures: Sequence[tuple[npt.NDArray[np.uint8], DepthResult]],
     write_picture(path, np.hstack([_of_height(np.asarray(panel, np.uint8), _OVERVIEW_HEIGHT) for panel in panels]))
 
 
-def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: DepthResult, path: Path) -> None:
-    """Write frame, true depth and predicted depth side by side, both depths in one range of colours.
+def beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: DepthResult) -> npt.NDArray[np.uint8]:
+    """Frame, true depth and predicted depth side by side, both depths in one range of colours.
 
     The range is that of both together: a prediction of the wrong scale shows its shape, and in other colours.
 
@@ -56,10 +56,9 @@ def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: 
         pixels_rgb: (H, W, 3) uint8, the frame.
         true_m: (H, W) float32 in m; 0 where it isn't known, which becomes black.
         result: the prediction, of the same height and width.
-        path: ends in .jpg or .png. Each of the three is at most 640 pixels wide.
 
-    Raises:
-        OutputError: it can't be written.
+    Returns:
+        uint8 BGR; each of the three is at most 640 pixels wide.
     """
     near_m, far_m = color_range(np.hstack([true_m, result.depth]))
     truth, predicted = colorize(true_m, near_m, far_m), result.colorize(near_m, far_m)
@@ -68,7 +67,22 @@ def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: 
     if result.trained:  # colorize() has stamped UNTRAINED there otherwise
         stamp(predicted[upper], "predicted")
     panels = [_shrunk(np.asarray(panel, np.uint8)) for panel in (pixels_rgb[..., ::-1], truth, predicted)]
-    write_picture(path, np.hstack(panels))
+    return np.hstack(panels)
+
+
+def save_beside_truth(pixels_rgb: npt.NDArray[np.uint8], true_m: Array, result: DepthResult, path: Path) -> None:
+    """Write what beside_truth() gives.
+
+    Args:
+        pixels_rgb: as of beside_truth.
+        true_m: likewise.
+        result: likewise.
+        path: ends in .jpg or .png.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    write_picture(path, beside_truth(pixels_rgb, true_m, result))
 
 
 def _shrunk(panel: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

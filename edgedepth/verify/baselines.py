@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from edgedepth.core.session import Array
 
-__all__ = ["BASELINES", "CONSTANT_DEPTH", "CONSTANT_FOV", "GRID", "MEAN_DEPTH_MAP", "BaselineFit", "Baselines"]
+__all__ = [
+    "BASELINES",
+    "CONSTANT_DEPTH",
+    "CONSTANT_FOV",
+    "GRID",
+    "MEAN_DEPTH_MAP",
+    "BaselineFit",
+    "Baselines",
+    "SampleDepths",
+    "depths_of",
+]
 
 CONSTANT_DEPTH = "constant_depth"
 MEAN_DEPTH_MAP = "mean_depth_map"
@@ -56,8 +66,47 @@ class Baselines:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SampleDepths:
+    """What a fit needs of one sample: some kilobytes, that may come from another machine.
+
+    Args:
+        bins: (N,) int64, the bins of log depth that occur.
+        counts: (N,) int64, how often.
+        total: GRID float64, sum of depth in each cell, in m.
+        weight: GRID float64, share of valid pixels.
+        focal_per_width: None if unknown.
+    """
+
+    bins: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    total: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+    focal_per_width: float | None
+
+
+def depths_of(depth_m: Array, valid: npt.NDArray[np.bool_], focal_px: float | None) -> SampleDepths:
+    """Count one sample.
+
+    Args:
+        depth_m: (H, W) float32 in m, positive where valid.
+        valid: (H, W) bool; one pixel at least.
+        focal_px: horizontal, in pixels; None if unknown.
+    """
+    bins = ((np.log(depth_m[valid].astype(np.float64)) - _LOG_NEAREST) / _LOG_BIN).astype(np.int64)
+    counts = np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
+    present = np.flatnonzero(counts)
+    return SampleDepths(
+        bins=present,
+        counts=counts[present],
+        total=_shrink(np.where(valid, depth_m, 0).astype(np.float64)),
+        weight=_shrink(valid.astype(np.float64)),
+        focal_per_width=None if focal_px is None else focal_px / depth_m.shape[1],
+    )
+
+
 class BaselineFit:
-    """Gathers a set sample by sample; memory doesn't grow with it."""
+    """Gathers a set sample by sample; memory doesn't grow with it. The order decides the last bits of the sums."""
 
     def __init__(self) -> None:
         self._histogram = np.zeros(_BINS, np.int64)
@@ -65,20 +114,13 @@ class BaselineFit:
         self._weight = np.zeros(GRID, np.float64)
         self._focal_per_width: list[float] = []
 
-    def add(self, depth_m: Array, valid: npt.NDArray[np.bool_], focal_px: float | None) -> None:
-        """Count one sample.
-
-        Args:
-            depth_m: (H, W) float32 in m, positive where valid.
-            valid: (H, W) bool; one pixel at least.
-            focal_px: horizontal, in pixels; None if unknown.
-        """
-        bins = ((np.log(depth_m[valid].astype(np.float64)) - _LOG_NEAREST) / _LOG_BIN).astype(np.int64)
-        self._histogram += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
-        self._sum += _shrink(np.where(valid, depth_m, 0).astype(np.float64))
-        self._weight += _shrink(valid.astype(np.float64))
-        if focal_px is not None:
-            self._focal_per_width.append(focal_px / depth_m.shape[1])
+    def add(self, sample: SampleDepths) -> None:
+        """Count one sample."""
+        self._histogram[sample.bins] += sample.counts
+        self._sum += sample.total
+        self._weight += sample.weight
+        if sample.focal_per_width is not None:
+            self._focal_per_width.append(sample.focal_per_width)
 
     def finish(self) -> Baselines | None:
         """What came out; None if nothing was added."""

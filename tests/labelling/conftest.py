@@ -65,7 +65,7 @@ def video(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bundle(mini_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mini, proven once for all workers of the suite."""
+def bundle(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network that labels quickly."""
     monkeypatch.setenv("EDGEDEPTH_HOME", str(tmp_path / "home"))
-    return Path(shutil.copytree(mini_bundle, tmp_path / "bundle"))
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
-from edgedepth.core.errors import OptionError
+from edgedepth.core.errors import BundleBusyError, BundleTamperedError, OptionError, OutputError
+from edgedepth.core.folders import locked
+from edgedepth.crew import CrewOptions
 from edgedepth.labelling import label
+from edgedepth.labelling.depth_files import Form
 from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
 from edgedepth.photos import read_photo
 
@@ -58,7 +62,7 @@ def test_the_index(photos: Path, bundle: Path, tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "labels" / INDEX)
     assert sorted(table.column("status").to_pylist()) == ["duplicate", "failed", "labelled", "labelled", "labelled"]
     metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
-    assert metadata["model"] == "depth-pro-mini"
+    assert metadata["model"] == "depth-pro-tiny"
     assert len(metadata["bundle_sha256"]) == 64
 
 
@@ -69,6 +73,15 @@ def test_a_second_run_does_nothing_and_opens_nothing(photos: Path, bundle: Path,
     again = label([str(photos)], bundle=bundle, out=tmp_path / "labels")
     assert (again.already, again.labelled, again.failed) == (5, 3, 1)
     assert rows(tmp_path / "labels") == before
+
+
+def test_a_second_run_does_not_start_ray(
+    photos: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it would raise
+    again = label([str(photos)], bundle=bundle, out=tmp_path / "labels", crew=CrewOptions(engine="ray", workers=2))
+    assert again.already == 5
 
 
 def test_new_and_mended_frames_are_labelled_the_next_time(photos: Path, bundle: Path, tmp_path: Path) -> None:
@@ -103,14 +116,70 @@ def test_npz_keeps_what_16_bits_cannot(photos: Path, bundle: Path, tmp_path: Pat
     assert np.array_equal(depth, expected)
 
 
+@pytest.mark.parametrize("form", ["png16", "npz"])
+def test_a_shard_holds_what_files_would(photos: Path, bundle: Path, tmp_path: Path, form: Form) -> None:
+    label([str(photos)], bundle=bundle, out=tmp_path / "files", form=form)
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "shards", form=form, shard=2)
+    assert (summary.labelled, summary.duplicates, summary.failed) == (3, 1, 1)
+    assert len(list((tmp_path / "shards" / "depth").rglob("*.*"))) == 2  # of three groups; one has its broken picture
+    files, shards = by_name(tmp_path / "files"), by_name(tmp_path / "shards")
+    for name in ("a.png", "b.jpg", "c.png", "same as a.png"):
+        alone = tmp_path / "files" / str(files[name]["file"])
+        shared, entry = tmp_path / "shards" / str(shards[name]["file"]), str(shards[name]["entry"])
+        if form == "png16":
+            with tarfile.open(shared) as archive:
+                found = archive.extractfile(entry)
+                assert found is not None
+                assert found.read() == alone.read_bytes()
+        else:
+            with np.load(shared) as archive, np.load(alone) as single:
+                assert np.array_equal(archive[entry], single["depth"])
+
+
+def test_a_deleted_file_is_written_again(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    label([str(photos)], bundle=bundle, out=out)
+    gone = out / str(by_name(out)["b.jpg"]["file"])
+    gone.unlink()
+    summary = label([str(photos)], bundle=bundle, out=out)
+    assert (summary.already, summary.labelled) == (4, 3)
+    assert gone.exists()
+
+
+def test_a_changed_frame_has_one_row_in_the_index(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow (the extra label) writes the index")
+    out = tmp_path / "labels"
+    label([str(photos)], bundle=bundle, out=out)
+    (photos / "a.png").write_bytes(encoded(12))  # the other picture of its old content has the label now
+    (photos / "broken.jpg").write_bytes(encoded(4, "JPEG"))
+    summary = label([str(photos)], bundle=bundle, out=out)
+    assert (summary.labelled, summary.duplicates, summary.failed) == (5, 0, 0)
+    table = parquet.read_table(out / INDEX)
+    names = [Path(name).name for name in table.column("name").to_pylist()]
+    assert sorted(names) == ["a.png", "b.jpg", "broken.jpg", "c.png", "same as a.png"]
+    assert set(table.column("status").to_pylist()) == {"labelled"}
+
+
+def test_two_at_once_are_kept_apart(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    with locked((tmp_path / "labels").resolve()), pytest.raises(BundleBusyError, match="another process"):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+
+
+def test_a_full_disk_is_nobodys_fault_and_ends_the_run(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    out.mkdir()
+    (out / "depth").write_text("in the way")
+    with pytest.raises(OutputError):
+        label([str(photos)], bundle=bundle, out=out)
+    assert all(row["status"] != "labelled" for row in rows(out))
+
+
 def test_a_video(video: Path, bundle: Path, tmp_path: Path) -> None:
     summary = label([str(video)], bundle=bundle, out=tmp_path / "labels")
     assert (summary.labelled, summary.failed) == (5, 0)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"), [({"workers": 0}, "workers is 0"), ({"address": "auto"}, "Ray"), ({"focal_px": 0.0}, "focal")]
-)
+@pytest.mark.parametrize(("options", "said"), [({"shard": 0}, "shard is 0"), ({"focal_px": 0.0}, "focal")])
 def test_options_that_are_none(
     photos: Path, bundle: Path, tmp_path: Path, options: dict[str, object], said: str
 ) -> None:
@@ -120,7 +189,7 @@ def test_options_that_are_none(
 
 def test_processes_label_the_same(photos: Path, bundle: Path, tmp_path: Path) -> None:
     label([str(photos)], bundle=bundle, out=tmp_path / "one")
-    summary = label([str(photos)], bundle=bundle, out=tmp_path / "two", workers=2)
+    summary = label([str(photos)], bundle=bundle, out=tmp_path / "two", crew=CrewOptions(workers=2))
     assert (summary.labelled, summary.duplicates, summary.failed) == (3, 1, 1)
     files = [{path.name: path.read_bytes() for path in (tmp_path / run).rglob("*.png")} for run in ("one", "two")]
     assert files[0] == files[1]
@@ -128,8 +197,8 @@ def test_processes_label_the_same(photos: Path, bundle: Path, tmp_path: Path) ->
 
 def test_a_model_that_cannot_be_opened_ends_the_run(photos: Path, bundle: Path, tmp_path: Path) -> None:
     (bundle / "golden.npz").unlink()
-    with pytest.raises(OptionError, match="is missing"):
-        label([str(photos)], bundle=bundle, out=tmp_path / "labels", workers=2)
+    with pytest.raises(BundleTamperedError, match="is missing"):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels", crew=CrewOptions(workers=2))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
@@ -163,7 +232,9 @@ def test_a_killed_worker_costs_no_frame(photos: Path, bundle: Path, tmp_path: Pa
             killed.append(int(sorted(workers - {""})[0]))
             os.kill(killed[0], signal.SIGKILL)
 
-    summary = label([str(photos)], bundle=bundle, out=tmp_path / "labels", workers=2, progress=kill_one)
+    summary = label(
+        [str(photos)], bundle=bundle, out=tmp_path / "labels", crew=CrewOptions(workers=2), progress=kill_one
+    )
     assert killed
     assert (summary.frames, summary.labelled, summary.failed) == (17, 15, 1)
     assert len(rows(tmp_path / "labels")) == 17

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from edgedepth.core.errors import DeviceError
+from edgedepth.crew import CrewOptions
 from edgedepth.labelling import label
 
 from .conftest import encoded
 from .test_label import rows
 
-# Minutes on two cores: each node is a set of processes, each actor loads a model.
+# Slow: each node is a set of processes, each actor loads a model.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own: sockets and files left open
 
 
@@ -48,14 +48,8 @@ def test_a_lost_machine_costs_no_frame_and_gives_none_twice(
             cluster.remove_node(cluster.second, allow_graceful=False)
 
     out = tmp_path / "labels"
-    summary = label([str(photos)], bundle=bundle, out=out, workers=2, engine="ray", progress=lose_one)
+    summary = label([str(photos)], bundle=bundle, out=out, crew=CrewOptions(workers=2, engine="ray"), progress=lose_one)
     assert lost
     assert (summary.frames, summary.labelled, summary.duplicates, summary.failed) == (65, 63, 1, 1)
     assert len({str(row["name"]) for row in rows(out)}) == len(rows(out)) == 65
     assert len(list((out / "depth").rglob("*.png"))) == 63
-
-
-def test_a_cluster_that_is_not_there(photos: Path, bundle: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray (the extra ray) looks for the cluster")
-    with pytest.raises(DeviceError, match="no Ray cluster"):
-        label([str(photos)], bundle=bundle, out=tmp_path / "labels", engine="ray", address="127.0.0.1:1")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from edgedepth.core.plain import from_plain, to_plain
-from edgedepth.verify.baselines import CONSTANT_DEPTH, GRID, MEAN_DEPTH_MAP, BaselineFit, Baselines
+from edgedepth.verify.baselines import CONSTANT_DEPTH, GRID, MEAN_DEPTH_MAP, BaselineFit, Baselines, depths_of
 
 Samples = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], float | None]]
 
@@ -27,7 +27,7 @@ def samples(count: int = 5) -> Samples:
 def fitted(made: Samples) -> Baselines:
     fit = BaselineFit()
     for sample in made:
-        fit.add(*sample)
+        fit.add(depths_of(*sample))
     baselines = fit.finish()
     assert baselines is not None
     return baselines
