@@ -172,9 +172,11 @@ def _convert(
                 bias=[_IMAGE_BIAS] * 3,
                 color_layout=ct.colorlayout.RGB,
             )
-        return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
+        return ct.TensorType(name=spec.name, shape=spec.shape, dtype=getattr(np, spec.dtype))
 
-    example = tuple(torch.zeros([int(size) for size in spec.shape]) for spec in stage.inputs)
+    example = tuple(
+        torch.zeros([int(size) for size in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in stage.inputs
+    )
     with torch.no_grad():
         program = torch.export.export(module.eval(), example).run_decompositions({})
     return ct.convert(

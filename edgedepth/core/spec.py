@@ -6,6 +6,7 @@ neither the model's code nor its config.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,21 +63,30 @@ class PreprocessSpec:
     Args:
         size: height of the input in pixels.
         width: of the input in pixels; None: it is square.
-        resize: "bilinear" or "bicubic": half-pixel centres, edges clamped, no antialiasing. The frame is squashed.
+        resize: "bilinear" or "bicubic": half-pixel centres, edges clamped, no antialiasing; "bilinear_corners": corner
+            pixels stay corner pixels. The frame is squashed.
         mean: per channel, RGB.
         std: per channel, RGB.
+        reflect: of ZoeDepth: before it is resized the frame is mirrored at its edges, by int(reflect * sqrt(side / 2))
+            pixels at both ends of a side; what the network says of them is cut off again.
     """
 
     size: int
     width: int | None = None
-    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    resize: Literal["bilinear", "bicubic", "bilinear_corners"] = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    reflect: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return self.size, self.size if self.width is None else self.width
+
+    def border(self, height: int, width: int) -> tuple[int, int]:
+        """By how many pixels a frame is mirrored: at the top and at the bottom, at the left and at the right."""
+        rows, columns = (int(self.reflect * math.sqrt(side / 2)) for side in (height, width))
+        return rows, columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +143,7 @@ class ModelSpec:
 
     Args:
         name: "depth-pro", "depth-pro-mini", ...
-        family: which program runs it: "depth-pro", "relative", "rsa".
+        family: which program runs it: "depth-pro", "relative", "rsa", "zoedepth".
         kind: "metric" or "relative_inverse".
         stages: in the order in which a frame meets them.
         preprocess: how a frame becomes the input.

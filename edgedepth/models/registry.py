@@ -11,6 +11,7 @@ from edgedepth.core.errors import OptionError
 from edgedepth.models import relative_config as relative
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.relative_config import RelativeConfig, RsaConfig
+from edgedepth.models.zoedepth_config import ZOEDEPTH_KITTI, ZOEDEPTH_NYU, ZOEDEPTH_NYU_KITTI, ZoeDepthConfig
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -111,9 +112,9 @@ class ModelEntry:
     """
 
     name: str
-    family: Literal["depth-pro", "relative", "rsa"]
+    family: Literal["depth-pro", "relative", "rsa", "zoedepth"]
     kind: Literal["metric", "relative_inverse"]
-    config: DepthProConfig | RelativeConfig | RsaConfig
+    config: DepthProConfig | RelativeConfig | RsaConfig | ZoeDepthConfig
     parameters: int
     weights: WeightsSource | ShippedWeights | ShippedParts | LocalWeights
     licence: str
@@ -152,6 +153,19 @@ def _rsa(name: str, config: RsaConfig, parameters: int, *, head: str, repo: str,
         licence="of its three parts; the head's publisher states none",
         note=f"metres from a caption (arXiv 2410.02924), at RSA's own input size for {size}",
         figures=_HEAD_FIGURES[head],
+    )
+
+
+def _zoedepth(name: str, config: ZoeDepthConfig, parameters: int, *, places: str) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="zoedepth",
+        kind="metric",
+        config=config,
+        parameters=parameters,
+        weights=LocalWeights(where=f"Intel/{name} on the Hugging Face hub", licence="MIT"),
+        licence="MIT",
+        note=f"metres of {places}, without a caption or a focal length (arXiv 2302.12288)",
     )
 
 
@@ -218,6 +232,9 @@ MODELS: dict[str, ModelEntry] = {
         _relative("dpt-large", relative.DPT_LARGE, 343_030_465, "Intel/dpt-large", _APACHE),
         _relative("dpt-hybrid", relative.DPT_HYBRID, 122_377_985, "Intel/dpt-hybrid-midas", _APACHE),
         _relative("midas-swin2-large", relative.MIDAS_SWIN2_LARGE, 211_871_797, "Intel/dpt-swinv2-large-384", "MIT"),
+        _zoedepth("zoedepth-nyu", ZOEDEPTH_NYU, 343_789_698, places="rooms"),
+        _zoedepth("zoedepth-kitti", ZOEDEPTH_KITTI, 343_793_439, places="streets"),
+        _zoedepth("zoedepth-nyu-kitti", ZOEDEPTH_NYU_KITTI, 345_073_307, places="rooms and streets"),
         _rsa(
             "rsa-depth-anything",
             relative.RSA_DEPTH_ANYTHING,

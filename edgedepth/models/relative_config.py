@@ -36,7 +36,10 @@ __all__ = [
     "relative_stage",
 ]
 
-_IMAGENET: dict[str, tuple[float, float, float]] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+_NO_COREAI: Mapping[str, str] = MappingProxyType({"coreai": "it was never tried"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ class RelativeConfig:
         options: of its configuration class.
         preprocess: how a frame becomes the input.
         multiple: what both sides of the input have to be multiples of.
+        refused_by: targets that this architecture can't be exported to, each with the reason.
         unfused_on: targets whose runtime was found to fuse this architecture's attention wrongly: it is kept from it.
     """
 
@@ -55,6 +59,7 @@ class RelativeConfig:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     preprocess: PreprocessSpec
     multiple: int
+    refused_by: Mapping[str, str] = field(default_factory=lambda: _NO_COREAI)
     unfused_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -208,6 +213,12 @@ MIDAS_SWIN2_LARGE = RelativeConfig(
     ),
     preprocess=_MIDAS_INPUT,
     multiple=32,
+    refused_by=MappingProxyType(
+        {
+            **_NO_COREAI,
+            "tensorrt": "Swin's windows take a mask on the attention's scores, which TensorRT is known to fuse wrongly",
+        }
+    ),
     # OpenVINO 2026.4's CPU plugin fuses Swin v2's attention wrongly: a tiny one is 20 % off, and 1e-6 without the
     # fusion (SNIPPETS_MODE=DISABLE).
     unfused_on=("openvino",),
@@ -221,6 +232,7 @@ def _seen_by_rsa(network: RelativeConfig, size: int, width: int | None = None) -
         options=network.options,
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **_IMAGENET),
         multiple=network.multiple,
+        refused_by=network.refused_by,
         unfused_on=network.unfused_on,
     )
 
