@@ -124,6 +124,7 @@ def zoedepth(*heads: tuple[str, float], bins: str = "softplus", **options: Any) 
                 "bottleneck_features": 16,
                 "num_relative_features": 8,
                 "bin_embedding_dim": 16,
+                "num_attractors": [2, 1, 1, 1],  # each is a part of the graph
                 "bin_centers_type": bins,
                 "bin_configurations": [
                     {"name": name, "n_bins": 16, "min_depth": 1e-3, "max_depth": farthest} for name, farthest in heads
@@ -145,6 +146,7 @@ ZOEDEPTHS: Mapping[str, ZoeDepthConfig] = {
         patch_transformer_hidden_size=128,  # the classifier's width is fixed
         patch_transformer_intermediate_size=64,
         patch_transformer_num_attention_heads=4,
+        num_attractors=[1],  # scales, of 16 attractors each: two heads take their number from nobody
     ),
 }
 TEXT = ClipTextConfig(width=32, heads=2, layers=2, projection=1024)
