@@ -26,6 +26,8 @@ __all__ = [
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 Layout = Literal["staged", "single"]
 
+_MOST_REFLECTED = 16.0
+
 DEFAULT_TILE_BATCH = 5
 """Tiles in a micro-batch: divides Depth Pro's 25 + 9 + 1 = 35, so that no call is padded."""
 
@@ -77,6 +79,15 @@ class PreprocessSpec:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     reflect: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a border that no memory holds.
+
+        Raises:
+            ValueError: reflect is out of range.
+        """
+        if not 0 <= self.reflect <= _MOST_REFLECTED:
+            raise ValueError(f"reflect is {self.reflect}; 0 to {_MOST_REFLECTED:g} are allowed")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -29,6 +29,8 @@ __all__ = [
     "MIDAS_SWIN2_LARGE",
     "RSA_DEPTH_ANYTHING",
     "RSA_DEPTH_ANYTHING_KITTI",
+    "RSA_DPT",
+    "RSA_DPT_KITTI",
     "RSA_MIDAS",
     "RSA_MINI",
     "RelativeConfig",
@@ -239,6 +241,8 @@ def _seen_by_rsa(network: RelativeConfig, size: int, width: int | None = None) -
 
 RSA_DEPTH_ANYTHING = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 434, 560))
 RSA_DEPTH_ANYTHING_KITTI = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 350, 1204))
+RSA_DPT = RsaConfig(relative=_seen_by_rsa(DPT_HYBRID, 480, 640))  # NYUv2's own size: RSA resizes nothing here
+RSA_DPT_KITTI = RsaConfig(relative=_seen_by_rsa(DPT_HYBRID, 352, 1216))  # KITTI's in the KB crop
 RSA_MIDAS = RsaConfig(relative=_seen_by_rsa(MIDAS_SWIN2_LARGE, 384))
 RSA_MINI = RsaConfig(
     relative=DEPTH_ANYTHING_MINI,
