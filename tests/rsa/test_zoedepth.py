@@ -115,7 +115,7 @@ def test_metres_are_those_of_transformers_pipeline(
     assert result.kind == "metric"
     np.testing.assert_allclose(result.depth, expected, rtol=2e-5)
     np.testing.assert_allclose(result.inverse_depth, 1 / expected, rtol=2e-5)
-    report = verify_bundle(bundle, [frame], weights=str(folder))
+    report = verify_bundle(bundle, [frame, frame[:, ::-1].copy()], weights=str(folder))
     assert report.passed, report.failures
     assert set(report.stages) == {"metric_depth"}
 
