@@ -60,7 +60,7 @@ def random_zoedepth(config: RelativeConfig, seed: int) -> nn.Module:
             elif name.endswith((".lambda_1", ".lambda_2")):
                 parameter.uniform_(0.05, 0.3, generator=generator)
             elif "conditional_log_binomial" in name and name.endswith(".mlp.2.weight"):
-                parameter.mul_(8)  # which bin is likely differs from place to place
+                parameter.mul_(4)  # which bin is likely differs from place to place
             elif "seed_bin_regressor" in name and name.endswith(".conv2.weight"):
                 parameter.mul_(4)  # and so do bins from each other
     return network

@@ -109,7 +109,13 @@ class TestTensorRt:
 
 
 class TestCoreMl:
-    @pytest.mark.parametrize("name", ["rsa-tiny", "dpt-hybrid-tiny"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "rsa-tiny",
+            *(pytest.param(f"{name}-tiny", marks=pytest.mark.slow) for name in ("dpt", "dpt-hybrid", "midas-swin2")),
+        ],
+    )
     def test_packages_are_the_reference(self, name: str, pictures: list[Frame], tmp_path: Path) -> None:
         """fp32, which is judged tightly; Depth Anything's positions are resized, and BiT is not a transformer."""
         options = ExportOptions(precision="fp32")
@@ -118,6 +124,7 @@ class TestCoreMl:
         assert report.passed, report.failures
         assert max(stage.max_rel for stage in report.stages.values()) <= 1e-5  # operations in another order: 2e-6
 
+    @pytest.mark.slow
     def test_rsa_mini_at_half_precision(self, pictures: list[Frame], tmp_path: Path) -> None:
         bundle = export_bundle("rsa-mini", "coreml", options=ExportOptions(precision="fp16"), out=tmp_path / "bundle")
         tokens = bundle.manifest.artefacts["text_encoder"].stage.inputs[0]
