@@ -71,7 +71,8 @@ def export_bundle(
         Path(out) if out is not None else bundle_folder(entry.name, exporter.target, options.precision, options.layout)
     )
     _look_at(folder, announce)
-    loaded = load_model(entry.name, weights=weights, announce=announce)
+    frame = None if options.frame_size is None else (options.frame_size[1], options.frame_size[0])
+    loaded = load_model(entry.name, weights=weights, frame=frame, announce=announce)
     return exporter.export(loaded, options, folder, progress=progress)
 
 

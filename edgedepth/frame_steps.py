@@ -120,14 +120,14 @@ class FrameSteps:
             OptionError: words for a model that reads none, or reuse where nothing can be kept.
         """
         guidance = ask.guidance
-        if isinstance(self._runner.program, CanonicalProgram):
-            if guidance.captions or guidance.scale_shift or guidance.kind == "relative_inverse":
-                raise OptionError(
-                    f"{self._spec.name} gives metres by itself: caption, detections, scale_shift and kind have no "
-                    "effect on it",
-                    remedy="leave them out, or use an RSA model",
-                )
-        elif ask.reuse is not None:
+        told = guidance.captions or guidance.scale_shift or guidance.kind == "relative_inverse"
+        if told and not isinstance(self._runner.program, RsaProgram):
+            raise OptionError(
+                f"{self._spec.name} gives metres by itself: caption, detections, scale_shift and kind have no "
+                "effect on it",
+                remedy="leave them out, or use an RSA model",
+            )
+        if ask.reuse is not None and not isinstance(self._runner.program, CanonicalProgram):
             raise OptionError(
                 f"{self._spec.name} sees the picture whole: there are no tiles to reuse", remedy="leave reuse out"
             )
@@ -149,7 +149,7 @@ class FrameSteps:
             undistort = self._undistorter_of(camera)
             rgb, camera = undistort(rgb), undistort.camera
         program = self._runner.program
-        if isinstance(program, RsaProgram):
+        if not isinstance(program, CanonicalProgram):
             return Prepared(rgb, ask, camera, stamp)
         focal_px = ask.focal_px if camera is None else camera.fx
         return Prepared(program.prepare(rgb, focal_px=focal_px), ask, camera, stamp)
@@ -201,7 +201,7 @@ class FrameSteps:
         if isinstance(frame, PreparedFrame):
             assert isinstance(program, CanonicalProgram)
             return program.run(frame, reuse=ask.reuse, want_fov=want_fov)
-        assert isinstance(program, RsaProgram)
+        assert not isinstance(program, CanonicalProgram)
         focal_px = ask.focal_px if prepared.camera is None else prepared.camera.fx
         return program.predict(frame, focal_px=focal_px, guidance=ask.guidance)
 

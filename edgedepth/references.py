@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedepth.core.bundle import Bundle
@@ -192,6 +192,9 @@ def load_reference(bundle: Bundle, weights: str | Path | None, announce: Announc
             remedy="name it: --weights PATH",
         )
     loaded = load_model(spec.name, weights=weights, announce=announce)
+    if spec.family == "zoedepth":  # the input's size was chosen at export
+        own = replace(loaded.spec, preprocess=spec.preprocess, stages=spec.stages)
+        loaded = replace(loaded, spec=own)
     if loaded.spec.weights_sha256 != spec.weights_sha256:
         raise WeightsMismatchError(
             f"{bundle.path} was made from weights {spec.weights_sha256[:12]}… ({spec.source}); "

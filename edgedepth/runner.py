@@ -11,13 +11,14 @@ from typing import TypeVar
 from edgedepth.core.errors import BackendTimeoutError, OptionError, StageError
 from edgedepth.core.worker import GaveUpError, call_within
 from edgedepth.programs.canonical import CanonicalProgram
+from edgedepth.programs.direct import DirectProgram
 from edgedepth.programs.rsa import RsaProgram
 from edgedepth.programs.stages import StagePool
 
 __all__ = ["Program", "Runner", "check_timeout"]
 
 T = TypeVar("T")
-Program = CanonicalProgram | RsaProgram
+Program = CanonicalProgram | RsaProgram | DirectProgram
 
 
 class Runner:

@@ -35,6 +35,7 @@ class ExportOptions:
         tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
         dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
         opset: ONNX opset, 17 to 20; for bundles of ONNX only.
+        frame_size: width and height of the camera's frames in pixels, for models whose input follows them; None: 4:3.
         engine: how TensorRT builds; None: its defaults. For bundles of TensorRT only.
         coreml: for bundles of Core ML only.
     """
@@ -44,6 +45,7 @@ class ExportOptions:
     tile_batch: int = DEFAULT_TILE_BATCH
     dynamic_batch: bool = False
     opset: int = DEFAULT_OPSET
+    frame_size: tuple[int, int] | None = None
     engine: EngineOptions | None = None
     coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
 

@@ -18,6 +18,9 @@ _STAGES = {
     "image_encoder": "encodes the whole image at a quarter of its scale",
     "decoder": "decodes the fused features to canonical inverse depth",
     "fov": "estimates the horizontal field of view",
+    "relative_depth": "estimates relative inverse depth; 1 / (scale * it + shift) is metres",
+    "text_encoder": "encodes a caption's ids",
+    "scale_shift": "reads scale and shift off a caption's features",
 }
 _TENSORS = {
     "tiles": "RGB tiles in -1..1",
@@ -32,6 +35,12 @@ _TENSORS = {
     "canonical_inverse_depth": "inverse depth for a camera whose focal length is its image's width",
     "lowres_features": "the decoder's coarsest features, for the field of view",
     "fov_deg": "horizontal field of view",
+    "relative_depth.image": "RGB, normalised as edgedepth.preprocess says",
+    "relative_inverse_depth": "inverse depth up to scale and shift, raw",
+    "tokens": "ids of CLIP's tokenizer, filled up with 0",
+    "text_features": "the caption's features, not normalised",
+    "scale": "scale of relative inverse depth",
+    "shift": "shift of relative inverse depth",
 }
 
 
@@ -85,7 +94,8 @@ def describe_stage(stage: StageSpec, metadata: PackageMetadata) -> str:
     return f"{metadata.model}, stage {stage.name}: {_STAGES.get(stage.name, 'a stage of the model')}"
 
 
-def describe_tensor(tensor: TensorSpec) -> str:
+def describe_tensor(tensor: TensorSpec, stage: str) -> str:
     """One line: what the tensor is, its shape and its unit."""
     unit = "" if tensor.unit == "1" else f", in {tensor.unit}"
-    return f"{_TENSORS.get(tensor.name, tensor.name)}{unit}; {' x '.join(map(str, tensor.shape))} {tensor.dtype}"
+    text = _TENSORS.get(f"{stage}.{tensor.name}", _TENSORS.get(tensor.name, tensor.name))
+    return f"{text}{unit}; {' x '.join(map(str, tensor.shape))} {tensor.dtype}"

@@ -41,7 +41,7 @@ def finish_package(package: Path, stages: Sequence[StageSpec], metadata: Package
     for stage in stages:
         description = function_description(spec, stage.name)
         for features, tensors in ((description.input, stage.inputs), (description.output, stage.outputs)):
-            texts = {tensor.name: describe_tensor(tensor) for tensor in tensors}
+            texts = {tensor.name: describe_tensor(tensor, stage.name) for tensor in tensors}
             for feature in features:
                 feature.shortDescription = texts.get(feature.name, "")
     (package / _MODEL).write_bytes(spec.SerializeToString(deterministic=True))

@@ -24,7 +24,7 @@ from edgedepth.core.spec import Precision, StageSpec, TensorSpec
 from edgedepth.exporters.coreml_metadata import PackageMetadata
 from edgedepth.exporters.coreml_options import CoreMlOptions, deployment_target_named
 from edgedepth.exporters.to_coreml_package import check_package, finish_package
-from edgedepth.models.precision import Fp32Conv2d
+from edgedepth.models.precision import FP32_LAYERS, Fp32Conv2d
 from edgedepth.models.vit_ane import ane_copy
 
 __all__ = ["OLDEST_COREMLTOOLS", "check_toolchain", "export_stage", "quietly"]
@@ -172,9 +172,11 @@ def _convert(
                 bias=[_IMAGE_BIAS] * 3,
                 color_layout=ct.colorlayout.RGB,
             )
-        return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
+        return ct.TensorType(name=spec.name, shape=spec.shape, dtype=getattr(np, spec.dtype))
 
-    example = tuple(torch.zeros([int(size) for size in spec.shape]) for spec in stage.inputs)
+    example = tuple(
+        torch.zeros([int(size) for size in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in stage.inputs
+    )
     with torch.no_grad():
         program = torch.export.export(module.eval(), example).run_decompositions({})
     return ct.convert(
@@ -197,11 +199,19 @@ def _passes(ct: Any) -> Any:
 
 
 def _compute_precision(ct: Any, module: nn.Module, precision: Precision, options: CoreMlOptions) -> Any:
-    if precision == "fp32":
+    if precision == "fp32" or _stays_float32(module):
         return ct.precision.FLOAT32
     if options.compute_layout == "ane":
         return ct.precision.FLOAT16  # the Neural Engine has nothing else
     return ct.transform.FP16ComputePrecision(op_selector=_halved(module))
+
+
+def _stays_float32(module: nn.Module) -> bool:
+    """Whether no weight is one that fp16 is for: RSA's head, whose exponentials are scale and shift."""
+    kept = (
+        parameter for layer in module.modules() if isinstance(layer, FP32_LAYERS) for parameter in layer.parameters()
+    )
+    return {id(parameter) for parameter in module.parameters()} <= {id(parameter) for parameter in kept}
 
 
 def _halved(module: nn.Module) -> Callable[[Any], bool]:

@@ -22,6 +22,8 @@ from edgedepth.exporters.coreml_options import CoreMlOptions
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import ModelEntry
+from edgedepth.models.relative_config import RelativeConfig, RsaConfig
+from edgedepth.models.zoedepth_config import ZoeDepthConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +35,10 @@ JoinStages = Callable[[dict[str, Artefact], Path], dict[str, Artefact]]
 
 WriteStage = Callable[["nn.Module", StageSpec, Path], None]
 """Writes one stage's artefact to a path in an empty folder, from the module and what the artefact shall declare."""
+
+_HALVES = (0.5, 0.5, 0.5)
+_MIN_SIDE, _MAX_SIDE = 16, 8192  # of a frame, as everywhere
+_TABLE = "use --target onnx or --target openvino; docs/how-to/rsa.md has a table of what goes where"
 
 _NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "tensorrt": "TensorRT", "coreml": "Core ML", "coreai": "Core AI"}
 
@@ -111,20 +117,68 @@ def check_options(options: ExportOptions, target: str) -> Support:
 def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Support:
     """Whether this model has what the options ask for, and the target's runtime is known to compute it rightly."""
     config = entry.config
-    if isinstance(config, DepthProConfig):
-        return Support(ok=True)
+    fits = _check_frame_size(entry, options)
+    if isinstance(config, DepthProConfig) or not fits.ok:
+        return fits
     if options.layout == "single" or options.dynamic_batch or options.tile_batch != DEFAULT_TILE_BATCH:
         return Support(
             ok=False,
             reason=f"{entry.name} sees the picture whole: it has no tiles to batch or to put into one graph",
             remedy="leave --layout, --tile-batch and --dynamic-batch out",
         )
-    if target not in ("onnx", "openvino"):
+    network = config.relative if isinstance(config, RsaConfig) else config
+    refused = network.refused_by.get(target)
+    if refused is not None:
+        return Support(ok=False, reason=f"{entry.name} can't be exported to {_NAMES[target]}: {refused}", remedy=_TABLE)
+    if target == "coreml":
+        return _check_coreml(entry, network, options)
+    return Support(ok=True)
+
+
+def _check_frame_size(entry: ModelEntry, options: ExportOptions) -> Support:
+    if options.frame_size is None:
+        return Support(ok=True)
+    if not isinstance(entry.config, ZoeDepthConfig):
         return Support(
             ok=False,
-            reason=f"{entry.name} was never tried on {_NAMES[target]}",
-            remedy="use --target onnx or --target openvino",
+            reason=f"the input of {entry.name} has one size, whatever the frames'",
+            remedy="leave --frame-size out; ZoeDepth's input follows the frames",
         )
+    if not all(_MIN_SIDE <= side <= _MAX_SIDE for side in options.frame_size):
+        return Support(
+            ok=False,
+            reason=f"--frame-size {'x'.join(map(str, options.frame_size))}: frames have {_MIN_SIDE} to {_MAX_SIDE} "
+            "pixels a side",
+            remedy="--frame-size 640x480, width first",
+        )
+    return Support(ok=True)
+
+
+def _check_coreml(entry: ModelEntry, network: RelativeConfig | ZoeDepthConfig, options: ExportOptions) -> Support:
+    """What was made for Depth Pro's own modules, or for its pictures."""
+    asked = options.coreml
+    preprocess = network.preprocess if isinstance(network, RelativeConfig) else network.rule.preprocess()
+    objections = (
+        (options.precision == "int8", "which weights stand 8 bits is known of Depth Pro alone", "use --fp16"),
+        (
+            asked.compute_layout == "ane",
+            "the Neural Engine's layout is written for Depth Pro's transformers",
+            "leave --compute-layout out",
+        ),
+        (
+            asked.multifunction,
+            "packages of several functions were tried with Depth Pro alone",
+            "leave --multifunction out",
+        ),
+        (
+            asked.image_input and (preprocess.mean, preprocess.std) != (_HALVES, _HALVES),
+            "picture inputs become -1..1, and this network's pictures are normalised otherwise",
+            "leave --image-input out",
+        ),
+    )
+    for objects, reason, remedy in objections:
+        if objects:
+            return Support(ok=False, reason=f"{entry.name} on Core ML: {reason}", remedy=remedy)
     return Support(ok=True)
 
 

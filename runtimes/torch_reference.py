@@ -14,11 +14,13 @@ import torch
 from edgedepth.core.session import Array
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.relative import Rsa
+from edgedepth.models.zoedepth import ZoeDepth
 from edgedepth.runtimes.torch_reference_rsa import rsa_depth
+from edgedepth.runtimes.torch_reference_zoedepth import zoedepth_depth
 
 __all__ = ["INPUT_STAGES", "EagerReference", "ReferenceDepth"]
 
-INPUT_STAGES = ("image_encoder", "whole", "relative_depth")
+INPUT_STAGES = ("image_encoder", "whole", "relative_depth", "metric_depth")
 """Stages that see the whole picture, as the reference prepared it: what EagerReference.input_of knows."""
 
 
@@ -47,6 +49,8 @@ class EagerReference:
         if isinstance(module, Rsa):
             return ReferenceDepth(depth=rsa_depth(module, self._model.spec, rgb), fov_deg=float("nan"))
         preprocess = self._model.spec.preprocess
+        if isinstance(module, ZoeDepth):
+            return ReferenceDepth(depth=zoedepth_depth(module, preprocess, rgb), fov_deg=float("nan"))
         normalised = (rgb - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
         image = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         with torch.inference_mode():

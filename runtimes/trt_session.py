@@ -123,7 +123,7 @@ class TrtSession(DeclaredSession):
                 )
             return array
         staged = self._staged(name, array.shape)
-        np.copyto(staged, array)
+        np.copyto(staged.view(array.dtype), array)  # a caption's ids are int32, of the same four bytes
         buffer = self._buffer(name, array.shape)
         self.arrays.gpu.upload(buffer.address, staged)
         return buffer

@@ -13,6 +13,7 @@ edgedepth export --target onnx --dynamic-batch --serve triton --out repository
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from edgedepth.cli.arguments import add_engine_options, add_weights, engine_options
@@ -94,6 +95,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opset", type=int, default=ExportOptions().opset, help="ONNX opset, with --target onnx (default: %(default)s)"
     )
+    parser.add_argument(
+        "--frame-size",
+        type=_frame_size,
+        metavar="WxH",
+        help="the camera's frames in pixels, for ZoeDepth, whose input follows them (default: 640x480)",
+    )
     add_coreml_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder (default: in the artefact store)")
     parser.add_argument(
@@ -125,6 +132,13 @@ def add_coreml_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--image-input", action="store_true", help="inputs called image take pictures, not tensors")
     group.add_argument("--multifunction", action="store_true", help="one package with a function a stage (iOS18)")
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as 640x480")
+    return int(match[1]), int(match[2])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,6 +184,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         tile_batch=args.tile_batch,
         dynamic_batch=args.dynamic_batch,
         opset=args.opset,
+        frame_size=args.frame_size,
         engine=engine_options(args),
         coreml=CoreMlOptions(
             deployment_target=args.deployment_target,

@@ -71,10 +71,11 @@ def print_bundle(bundle: Bundle) -> None:
     batch = "any tile batch" if manifest.tile_batch is None else f"tile batch {manifest.tile_batch}"
     if manifest.layout == "single":
         batch = "all tiles at once"
+    layout = f"layout {manifest.layout}" + (f", {batch}" if model.tiling or manifest.layout == "single" else "")
     facts = {
         "bundle": str(bundle.path),
         "model": f"{model.name}, {model.parameters:,} parameters" + ("" if model.trained else ", UNTRAINED"),
-        "target": f"{manifest.target}, {manifest.precision}, layout {manifest.layout}, {batch}",
+        "target": f"{manifest.target}, {manifest.precision}, {layout}",
         "weights": f"{model.source} (sha256 {model.weights_sha256[:12]}…)",
         "licence": model.licence,
         "size": f"{bundle.size / 1e6:,.1f} MB in {len(manifest.files)} files, all as the manifest says",

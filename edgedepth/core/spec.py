@@ -6,6 +6,7 @@ neither the model's code nor its config.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,8 @@ __all__ = [
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 Layout = Literal["staged", "single"]
+
+_MOST_REFLECTED = 16.0
 
 DEFAULT_TILE_BATCH = 5
 """Tiles in a micro-batch: divides Depth Pro's 25 + 9 + 1 = 35, so that no call is padded."""
@@ -62,21 +65,39 @@ class PreprocessSpec:
     Args:
         size: height of the input in pixels.
         width: of the input in pixels; None: it is square.
-        resize: "bilinear" or "bicubic": half-pixel centres, edges clamped, no antialiasing. The frame is squashed.
+        resize: "bilinear" or "bicubic": half-pixel centres, edges clamped, no antialiasing; "bilinear_corners": corner
+            pixels stay corner pixels. The frame is squashed.
         mean: per channel, RGB.
         std: per channel, RGB.
+        reflect: of ZoeDepth: before it is resized the frame is mirrored at its edges, by int(reflect * sqrt(side / 2))
+            pixels at both ends of a side; what the network says of them is cut off again.
     """
 
     size: int
     width: int | None = None
-    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    resize: Literal["bilinear", "bicubic", "bilinear_corners"] = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    reflect: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a border that no memory holds.
+
+        Raises:
+            ValueError: reflect is out of range.
+        """
+        if not 0 <= self.reflect <= _MOST_REFLECTED:
+            raise ValueError(f"reflect is {self.reflect}; 0 to {_MOST_REFLECTED:g} are allowed")
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return self.size, self.size if self.width is None else self.width
+
+    def border(self, height: int, width: int) -> tuple[int, int]:
+        """By how many pixels a frame is mirrored: at the top and at the bottom, at the left and at the right."""
+        rows, columns = (int(self.reflect * math.sqrt(side / 2)) for side in (height, width))
+        return rows, columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +154,7 @@ class ModelSpec:
 
     Args:
         name: "depth-pro", "depth-pro-mini", ...
-        family: which program runs it: "depth-pro", "relative", "rsa".
+        family: which program runs it: "depth-pro", "relative", "rsa", "zoedepth".
         kind: "metric" or "relative_inverse".
         stages: in the order in which a frame meets them.
         preprocess: how a frame becomes the input.

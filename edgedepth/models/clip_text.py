@@ -48,11 +48,20 @@ class CausalAttention(nn.Module):
         by_head = torch.unflatten(qkv, -1, (3, self.heads, self.head_width))
         query, key, value = by_head.permute(2, 0, 3, 1, 4).unbind()
         scores = (query * self.head_width**-0.5) @ key.transpose(-2, -1)
-        position = torch.arange(tokens.shape[1], device=tokens.device)
-        later = position[None, :] > position[:, None]
-        weights = torch.softmax(scores.float().masked_fill(later, _HIDDEN), dim=-1).to(value.dtype)
+        weights = _causal_softmax(scores.float()).to(value.dtype)
         mixed: Tensor = self.out_proj((weights @ value).transpose(1, 2).flatten(2))
         return mixed
+
+
+def _causal_softmax(scores: Tensor) -> Tensor:
+    """Softmax of (N, heads, context, context) float32 over the tokens up to each one.
+
+    Spelled out: softmax between a mask and a product is attention to TensorRT, which several versions fuse wrongly.
+    """
+    position = torch.arange(scores.shape[-1], device=scores.device)
+    seen = scores.masked_fill(position[None, :] > position[:, None], _HIDDEN)
+    exponentials = torch.exp(seen - seen.amax(dim=-1, keepdim=True))
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
 
 
 class Mlp(nn.Module):

@@ -11,6 +11,7 @@ from edgedepth.models.depth_pro_config import DepthProConfig, depth_pro_tiling
 from edgedepth.models.registry import MODELS, LocalWeights, ModelEntry, ShippedParts, ShippedWeights, WeightsSource
 from edgedepth.models.relative_config import RsaConfig
 from edgedepth.models.weights import WeightsState, weights_state
+from edgedepth.models.zoedepth_config import ZoeDepthConfig
 
 __all__ = ["ModelListing", "list_models"]
 
@@ -62,6 +63,8 @@ def _listing(entry: ModelEntry) -> ModelListing:
     weights, config = entry.weights, entry.config
     if isinstance(config, RsaConfig):
         config = config.relative
+    if isinstance(config, ZoeDepthConfig):
+        config = config.network
     height, width = (config.input_size,) * 2 if isinstance(config, DepthProConfig) else config.preprocess.shape
     published = weights if isinstance(weights, WeightsSource) else None
     return ModelListing(

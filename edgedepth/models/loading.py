@@ -20,6 +20,7 @@ from edgedepth.models.weights import cached_path, find_weights, random_seed, shi
 if TYPE_CHECKING:
     from edgedepth.models.depth_pro import DepthPro
     from edgedepth.models.relative import Rsa
+    from edgedepth.models.zoedepth import ZoeDepth
 
 __all__ = ["LoadedModel", "load_model"]
 
@@ -38,13 +39,14 @@ class LoadedModel:
 
     entry: ModelEntry
     spec: ModelSpec
-    module: DepthPro | Rsa
+    module: DepthPro | Rsa | ZoeDepth
 
 
 def load_model(
     name: str,
     weights: str | os.PathLike[str] | None = None,
     *,
+    frame: tuple[int, int] | None = None,
     download: bool = True,
     announce: Callable[[str], None] = _log.warning,
 ) -> LoadedModel:
@@ -55,6 +57,7 @@ def load_model(
         weights: a checkpoint file or folder; "random:SEED" for random weights; for RSA
             "relative=FOLDER,text=PATH,head=PATH"; None: the shipped or published ones, downloaded if they are not
             here yet.
+        frame: height and width of the frames that it shall see, for models whose input follows them (ZoeDepth).
         download: whether the network may be used.
         announce: told the licence before a download. By default the log's warnings, which are seen unconfigured.
 
@@ -67,6 +70,10 @@ def load_model(
     entry = model_entry(name)
     seed = random_seed(weights)
     require("torch", extra="export", purpose="to load the reference model")
+    if entry.family == "zoedepth":
+        from edgedepth.models.zoedepth_loading import load_zoedepth
+
+        return LoadedModel(entry, *load_zoedepth(entry, weights, frame))
     if entry.family != "depth-pro":
         from edgedepth.models.relative_loading import load_relative
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgedepth.core.errors import UnsupportedError
 
-__all__ = ["Fp32Conv2d", "Fp32LayerNorm", "Fp32Linear", "all_finite", "cast_weight", "half_precision_"]
+__all__ = ["FP32_LAYERS", "Fp32Conv2d", "Fp32LayerNorm", "Fp32Linear", "all_finite", "cast_weight", "half_precision_"]
 
 
 class Fp32LayerNorm(nn.LayerNorm):
@@ -39,6 +39,10 @@ class Fp32Linear(nn.Linear):
         return super().forward(input.float())
 
 
+FP32_LAYERS = (Fp32LayerNorm, Fp32Conv2d, Fp32Linear)
+"""Layers whose weights stay float32."""
+
+
 def half_precision_(module: nn.Module, dtype: torch.dtype = torch.float16) -> nn.Module:
     """Convert a stage's weights in place to fp16 (or bfloat16), all but Fp32LayerNorm, Fp32Conv2d, Fp32Linear.
 
@@ -52,7 +56,7 @@ def half_precision_(module: nn.Module, dtype: torch.dtype = torch.float16) -> nn
     for module_name, child in module.named_modules():
         if type(child) is nn.LayerNorm:  # of a model that was not written here
             child.__class__ = Fp32LayerNorm
-        if isinstance(child, (Fp32LayerNorm, Fp32Conv2d, Fp32Linear)):
+        if isinstance(child, FP32_LAYERS):
             continue
         for name, parameter in list(child.named_parameters(recurse=False)):
             converted = cast_weight(f"{module_name}.{name}", parameter, dtype)

@@ -11,6 +11,7 @@ from edgedepth.core.errors import OptionError
 from edgedepth.models import relative_config as relative
 from edgedepth.models.depth_pro_config import DEPTH_PRO, DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.relative_config import RelativeConfig, RsaConfig
+from edgedepth.models.zoedepth_config import ZOEDEPTH_KITTI, ZOEDEPTH_NYU, ZOEDEPTH_NYU_KITTI, ZoeDepthConfig
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -111,9 +112,9 @@ class ModelEntry:
     """
 
     name: str
-    family: Literal["depth-pro", "relative", "rsa"]
+    family: Literal["depth-pro", "relative", "rsa", "zoedepth"]
     kind: Literal["metric", "relative_inverse"]
-    config: DepthProConfig | RelativeConfig | RsaConfig
+    config: DepthProConfig | RelativeConfig | RsaConfig | ZoeDepthConfig
     parameters: int
     weights: WeightsSource | ShippedWeights | ShippedParts | LocalWeights
     licence: str
@@ -138,7 +139,7 @@ def _relative(name: str, config: RelativeConfig, parameters: int, repo: str, lic
     )
 
 
-def _rsa(name: str, config: RsaConfig, parameters: int, *, head: str, repo: str, size: str) -> ModelEntry:
+def _rsa(name: str, config: RsaConfig, parameters: int, *, head: str, network: str, size: str) -> ModelEntry:
     return ModelEntry(
         name=name,
         family="rsa",
@@ -146,12 +147,25 @@ def _rsa(name: str, config: RsaConfig, parameters: int, *, head: str, repo: str,
         config=config,
         parameters=parameters,
         weights=LocalWeights(
-            where=f"{repo} on the Hugging Face hub; OpenAI's CLIP RN50.pt; {head} of github.com/Adonis-galaxy/RSA",
+            where=f"{network}; OpenAI's CLIP RN50.pt; {head} of github.com/Adonis-galaxy/RSA",
             licence="of its three parts; the head's publisher states none",
         ),
         licence="of its three parts; the head's publisher states none",
         note=f"metres from a caption (arXiv 2410.02924), at RSA's own input size for {size}",
         figures=_HEAD_FIGURES[head],
+    )
+
+
+def _zoedepth(name: str, config: ZoeDepthConfig, parameters: int, *, places: str) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        family="zoedepth",
+        kind="metric",
+        config=config,
+        parameters=parameters,
+        weights=LocalWeights(where=f"Intel/{name} on the Hugging Face hub", licence="MIT"),
+        licence="MIT",
+        note=f"metres of {places}, without a caption or a focal length (arXiv 2302.12288)",
     )
 
 
@@ -161,6 +175,10 @@ _HEAD_FIGURES: dict[str, dict[str, dict[str, float]]] = {
         "nyu": {"abs_rel": 0.1418, "rmse": 0.4725, "delta1": 0.7990},
         "kitti": {"abs_rel": 0.1562, "rmse": 4.0968, "delta1": 0.7920},
     },
+    "dpt_lanscale": {
+        "nyu": {"abs_rel": 0.0992, "rmse": 0.3489, "delta1": 0.9141},
+        "kitti": {"abs_rel": 0.0664, "rmse": 2.3698, "delta1": 0.9576},
+    },
     "midas_lanscale": {
         "nyu": {"abs_rel": 0.1597, "rmse": 0.5307, "delta1": 0.7455},
         "kitti": {"abs_rel": 0.1593, "rmse": 4.1981, "delta1": 0.7719},
@@ -168,6 +186,8 @@ _HEAD_FIGURES: dict[str, dict[str, dict[str, float]]] = {
 }
 
 _APACHE, _NC = "Apache-2.0", "CC-BY-NC-4.0 (not for commercial use)"
+_HUB = " on the Hugging Face hub"
+_TUNED_DPT = "DPT-Hybrid fine-tuned on {} (github.com/isl-org/DPT), converted by transformers' script"
 _LIHE, _V2 = "LiheYoung/depth-anything-{}-hf", "depth-anything/Depth-Anything-V2-{}-hf"
 
 MODELS: dict[str, ModelEntry] = {
@@ -218,12 +238,15 @@ MODELS: dict[str, ModelEntry] = {
         _relative("dpt-large", relative.DPT_LARGE, 343_030_465, "Intel/dpt-large", _APACHE),
         _relative("dpt-hybrid", relative.DPT_HYBRID, 122_377_985, "Intel/dpt-hybrid-midas", _APACHE),
         _relative("midas-swin2-large", relative.MIDAS_SWIN2_LARGE, 211_871_797, "Intel/dpt-swinv2-large-384", "MIT"),
+        _zoedepth("zoedepth-nyu", ZOEDEPTH_NYU, 343_789_698, places="rooms"),
+        _zoedepth("zoedepth-kitti", ZOEDEPTH_KITTI, 343_793_439, places="streets"),
+        _zoedepth("zoedepth-nyu-kitti", ZOEDEPTH_NYU_KITTI, 345_073_307, places="rooms and streets"),
         _rsa(
             "rsa-depth-anything",
             relative.RSA_DEPTH_ANYTHING,
             89_279_683,
             head="da_lanscale",
-            repo=_LIHE.format("small"),
+            network=_LIHE.format("small") + _HUB,
             size="NYUv2",
         ),
         _rsa(
@@ -231,7 +254,23 @@ MODELS: dict[str, ModelEntry] = {
             relative.RSA_DEPTH_ANYTHING_KITTI,
             89_279_683,
             head="da_lanscale",
-            repo=_LIHE.format("small"),
+            network=_LIHE.format("small") + _HUB,
+            size="KITTI",
+        ),
+        _rsa(
+            "rsa-dpt",
+            relative.RSA_DPT,
+            186_872_579,
+            head="dpt_lanscale",
+            network=_TUNED_DPT.format("NYUv2"),
+            size="NYUv2",
+        ),
+        _rsa(
+            "rsa-dpt-kitti",
+            relative.RSA_DPT_KITTI,
+            186_872_579,
+            head="dpt_lanscale",
+            network=_TUNED_DPT.format("KITTI"),
             size="KITTI",
         ),
         _rsa(
@@ -239,7 +278,7 @@ MODELS: dict[str, ModelEntry] = {
             relative.RSA_MIDAS,
             276_366_391,
             head="midas_lanscale",
-            repo="Intel/dpt-swinv2-large-384",
+            network="Intel/dpt-swinv2-large-384" + _HUB,
             size="all data sets",
         ),
         ModelEntry(

@@ -29,6 +29,8 @@ __all__ = [
     "MIDAS_SWIN2_LARGE",
     "RSA_DEPTH_ANYTHING",
     "RSA_DEPTH_ANYTHING_KITTI",
+    "RSA_DPT",
+    "RSA_DPT_KITTI",
     "RSA_MIDAS",
     "RSA_MINI",
     "RelativeConfig",
@@ -36,7 +38,10 @@ __all__ = [
     "relative_stage",
 ]
 
-_IMAGENET: dict[str, tuple[float, float, float]] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+_NO_COREAI: Mapping[str, str] = MappingProxyType({"coreai": "it was never tried"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,7 @@ class RelativeConfig:
         options: of its configuration class.
         preprocess: how a frame becomes the input.
         multiple: what both sides of the input have to be multiples of.
+        refused_by: targets that this architecture can't be exported to, each with the reason.
         unfused_on: targets whose runtime was found to fuse this architecture's attention wrongly: it is kept from it.
     """
 
@@ -55,6 +61,7 @@ class RelativeConfig:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     preprocess: PreprocessSpec
     multiple: int
+    refused_by: Mapping[str, str] = field(default_factory=lambda: _NO_COREAI)
     unfused_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -208,6 +215,12 @@ MIDAS_SWIN2_LARGE = RelativeConfig(
     ),
     preprocess=_MIDAS_INPUT,
     multiple=32,
+    refused_by=MappingProxyType(
+        {
+            **_NO_COREAI,
+            "tensorrt": "Swin's windows take a mask on the attention's scores, which TensorRT is known to fuse wrongly",
+        }
+    ),
     # OpenVINO 2026.4's CPU plugin fuses Swin v2's attention wrongly: a tiny one is 20 % off, and 1e-6 without the
     # fusion (SNIPPETS_MODE=DISABLE).
     unfused_on=("openvino",),
@@ -221,12 +234,15 @@ def _seen_by_rsa(network: RelativeConfig, size: int, width: int | None = None) -
         options=network.options,
         preprocess=PreprocessSpec(size=size, width=width, resize="bicubic", **_IMAGENET),
         multiple=network.multiple,
+        refused_by=network.refused_by,
         unfused_on=network.unfused_on,
     )
 
 
 RSA_DEPTH_ANYTHING = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 434, 560))
 RSA_DEPTH_ANYTHING_KITTI = RsaConfig(relative=_seen_by_rsa(DEPTH_ANYTHING_SMALL, 350, 1204))
+RSA_DPT = RsaConfig(relative=_seen_by_rsa(DPT_HYBRID, 480, 640))  # NYUv2's own size: RSA resizes nothing here
+RSA_DPT_KITTI = RsaConfig(relative=_seen_by_rsa(DPT_HYBRID, 352, 1216))  # KITTI's in the KB crop
 RSA_MIDAS = RsaConfig(relative=_seen_by_rsa(MIDAS_SWIN2_LARGE, 384))
 RSA_MINI = RsaConfig(
     relative=DEPTH_ANYTHING_MINI,

@@ -18,7 +18,7 @@ from edgedepth.models.relative_config import RelativeConfig
 from edgedepth.models.rsa_head import ScaleShiftHead
 from edgedepth.models.rsa_head_config import HeadConfig
 
-__all__ = ["probe_picture", "random_head", "random_network", "random_text"]
+__all__ = ["probe_picture", "random_head", "random_network", "random_text", "random_zoedepth"]
 
 RELATIVE_MEAN, RELATIVE_SPREAD = 12.0, 3.0
 """In the order of Depth Anything's raw output: two digits."""
@@ -44,6 +44,25 @@ def random_network(config: RelativeConfig, seed: int) -> nn.Module:
     with torch.no_grad():
         last.weight *= gain
         last.bias.copy_((last.bias - seen[0].mean()) * gain + RELATIVE_MEAN)
+    return network
+
+
+def random_zoedepth(config: RelativeConfig, seed: int) -> nn.Module:
+    """A ZoeDepth on random weights, in eval mode: its metres vary over a picture."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(config)
+    generator = _fill(network, seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("relative_position_bias_table"):
+                parameter.uniform_(-0.5, 0.5, generator=generator)
+            elif name.endswith((".lambda_1", ".lambda_2")):
+                parameter.uniform_(0.05, 0.3, generator=generator)
+            elif "conditional_log_binomial" in name and name.endswith(".mlp.2.weight"):
+                parameter.mul_(4)  # which bin is likely differs from place to place
+            elif "seed_bin_regressor" in name and name.endswith(".conv2.weight"):
+                parameter.mul_(4)  # and so do bins from each other
     return network
 
 

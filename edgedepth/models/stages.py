@@ -9,6 +9,8 @@ from edgedepth.models import depth_pro_stages, relative_stages
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import whole_stage
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.zoedepth import ZoeDepth
+from edgedepth.models.zoedepth_stages import ZoeDepthStage
 
 __all__ = ["stage_modules", "stage_specs"]
 
@@ -20,7 +22,9 @@ def stage_modules(model: LoadedModel, *, folded: bool = False) -> dict[str, nn.M
     """
     if isinstance(model.module, DepthPro):
         return depth_pro_stages.stage_modules(model.module, folded=folded)
-    return relative_stages.stage_modules(model.module)
+    if isinstance(model.module, ZoeDepth):
+        return {"metric_depth": ZoeDepthStage(model.module, model.spec.preprocess.shape)}
+    return relative_stages.stage_modules(model.module, model.spec.preprocess.shape)
 
 
 def stage_specs(model: LoadedModel) -> dict[str, StageSpec]:

@@ -187,7 +187,7 @@ class CanonicalProgram(ABC):
 
 
 def prepare(rgb: Array, preprocess: PreprocessSpec, out: Array | None = None) -> Array:
-    """The model's input: resized, then (x - mean) / std, channels first.
+    """The model's input: mirrored at its edges where the model asks for it, resized, (x - mean) / std, channels first.
 
     Args:
         rgb: (H, W, 3) float32 in 0..1.
@@ -198,10 +198,19 @@ def prepare(rgb: Array, preprocess: PreprocessSpec, out: Array | None = None) ->
         (3, height, width) float32: `out`, or a new C-contiguous array.
     """
     shape = preprocess.shape
+    rows, columns = preprocess.border(*rgb.shape[:2])
+    if rows or columns:
+        rgb = np.pad(rgb, ((rows, rows), (columns, columns), (0, 0)), mode="reflect")
     if rgb.shape[:2] != shape:
-        rgb = resize_bicubic(rgb, shape) if preprocess.resize == "bicubic" else resize_bilinear(rgb, shape)
+        rgb = _resized(rgb, preprocess)
     image = np.empty((3, *shape), np.float32) if out is None else out
     for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
         np.subtract(rgb[..., channel], np.float32(mean), out=image[channel])
         image[channel] *= np.float32(1 / std)
     return image
+
+
+def _resized(rgb: Array, preprocess: PreprocessSpec) -> Array:
+    if preprocess.resize == "bicubic":
+        return resize_bicubic(rgb, preprocess.shape)
+    return resize_bilinear(rgb, preprocess.shape, align_corners=preprocess.resize == "bilinear_corners")

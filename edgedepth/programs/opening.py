@@ -6,6 +6,7 @@ from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.spec import Layout, ModelSpec
 from edgedepth.programs.canonical import CanonicalProgram
 from edgedepth.programs.depth_pro import DepthProProgram
+from edgedepth.programs.direct import DirectProgram
 from edgedepth.programs.rsa import ProofProgram, RsaProgram
 from edgedepth.programs.single_graph import SingleGraphProgram
 from edgedepth.programs.stages import StagePool
@@ -13,7 +14,9 @@ from edgedepth.programs.stages import StagePool
 __all__ = ["open_program", "proof_of"]
 
 
-def open_program(spec: ModelSpec, pool: StagePool, *, layout: Layout, tile_batch: int) -> CanonicalProgram | RsaProgram:
+def open_program(
+    spec: ModelSpec, pool: StagePool, *, layout: Layout, tile_batch: int
+) -> CanonicalProgram | RsaProgram | DirectProgram:
     """The program that runs a model's stages.
 
     Args:
@@ -28,9 +31,12 @@ def open_program(spec: ModelSpec, pool: StagePool, *, layout: Layout, tile_batch
     """
     if spec.family in ("relative", "rsa"):
         return RsaProgram(spec, pool)
+    if spec.family == "zoedepth":
+        return DirectProgram(spec, pool)
     if spec.family != "depth-pro":
         raise UnsupportedError(
-            f"{spec.name} is of the family {spec.family!r}; this version runs 'depth-pro', 'relative' and 'rsa'",
+            f"{spec.name} is of the family {spec.family!r}; this version runs 'depth-pro', "
+            "'relative', 'rsa' and 'zoedepth'",
             remedy="pip install --upgrade edgedepth",
         )
     if layout == "single":
@@ -38,6 +44,8 @@ def open_program(spec: ModelSpec, pool: StagePool, *, layout: Layout, tile_batch
     return DepthProProgram(spec, pool, tile_batch=tile_batch)
 
 
-def proof_of(program: CanonicalProgram | RsaProgram) -> CanonicalProgram | ProofProgram:
+def proof_of(
+    program: CanonicalProgram | RsaProgram | DirectProgram,
+) -> CanonicalProgram | ProofProgram | DirectProgram:
     """The program as proofs run it: from a frame alone to metres."""
     return ProofProgram(program) if isinstance(program, RsaProgram) else program

@@ -11,7 +11,16 @@ from edgedepth.report.gathering import Row
 
 __all__ = ["accuracy_table", "overview_table", "quality_tables", "speed_table", "stage_error_table"]
 
-_STAGE_ORDER = ("relative_depth", "text_encoder", "scale_shift", "patch_encoder", "image_encoder", "decoder", "fov")
+_STAGE_ORDER = (
+    "metric_depth",
+    "relative_depth",
+    "text_encoder",
+    "scale_shift",
+    "patch_encoder",
+    "image_encoder",
+    "decoder",
+    "fov",
+)
 _ABS_REL_HELP = "mean of |d − r| / r, r the reference's depth; the worst picture"
 _EDGES_HELP = "how far occluding edges agree with the reference's own; 1 is wholly"
 _P50_HELP = "median of the timed frames, from picture to metres"

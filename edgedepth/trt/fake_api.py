@@ -32,6 +32,7 @@ ReadGraph = Callable[[Path], tuple[StageSpec, _Compute]]
 """What an ONNX file declares, and a function that computes it."""
 
 _MAGIC = b"FAKEPLAN"
+_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
 
 
 def read_with_onnxruntime(path: Path) -> tuple[StageSpec, _Compute]:
@@ -43,7 +44,7 @@ def read_with_onnxruntime(path: Path) -> tuple[StageSpec, _Compute]:
     )
 
     def specs(tensors: Any) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(name=one.name, dtype="float32", shape=tuple(one.shape)) for one in tensors)
+        return tuple(TensorSpec(name=one.name, dtype=_DTYPES[one.type], shape=tuple(one.shape)) for one in tensors)
 
     stage = StageSpec(name=path.stem, inputs=specs(session.get_inputs()), outputs=specs(session.get_outputs()))
     names = [tensor.name for tensor in stage.outputs]
@@ -319,7 +320,7 @@ class _FakeEngine:
             for tensor in self._stage.inputs:
                 shape = tuple(map(int, shapes[tensor.name]))
                 data = self._gpu.bytes_at(addresses[tensor.name], 4 * int(np.prod(shape)))
-                feeds[tensor.name] = data.copy().view(np.float32).reshape(shape)
+                feeds[tensor.name] = data.copy().view(tensor.dtype).reshape(shape)
             for name, result in self._compute(feeds).items():
                 array = np.ascontiguousarray(result * self._factor, np.float32)
                 data = self._gpu.bytes_at(addresses[name], array.nbytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from edgedepth.core.errors import OptionError, SelfTestError, UnsupportedError, 
 from edgedepth.exporters.base import ExportOptions
 from edgedepth.models.loading import load_model
 from edgedepth.models.relative import Rsa
+from edgedepth.trt.options import EngineOptions
 
 from .conftest import Frame
 from .miniatures import NETWORKS
@@ -60,6 +63,27 @@ def test_half_precision(target: str, head_max_rel: float, pictures: list[Frame],
     report = verify_bundle(bundle, pictures)
     assert report.passed, report.failures
     assert report.stages["scale_shift"].max_rel < head_max_rel
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_topology_at_half_precision(name: str, pictures: list[Frame], tmp_path: Path) -> None:
+    options = ExportOptions(precision="fp16")
+    bundle = export_bundle(name, "onnx", options=options, weights="random:0", out=tmp_path / "bundle")
+    report = verify_bundle(bundle, pictures)
+    assert report.passed, report.failures
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="PyPI has TensorRT-RTX for Linux on x86-64 alone",
+)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "midas-swin2-tiny"])  # refused: see the registry
+def test_every_topology_is_compiled_for_tensorrt(name: str, tmp_path: Path) -> None:
+    options = ExportOptions(precision="fp16", engine=EngineOptions(provider="tensorrt-rtx", sms=(89,)))
+    bundle = export_bundle(name, "tensorrt", options=options, weights="random:0", out=tmp_path / "bundle")
+    assert len(bundle.manifest.engines) == 1
 
 
 def test_a_tiny_network_runs_with_a_released_head(released_head: Path, pictures: list[Frame], tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 from edgedepth.core.manifest import Manifest
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.core.progress import Progress, silent
-from edgedepth.core.spec import PyramidLevel, TilingSpec
+from edgedepth.core.spec import PreprocessSpec, PyramidLevel, TilingSpec
+
+
+def test_a_border_that_no_memory_holds_is_refused() -> None:
+    assert PreprocessSpec(size=8, reflect=3.0).border(480, 640) == (46, 53)
+    for wrong in (-1.0, 1e9, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="reflect is"):
+            PreprocessSpec(size=8, reflect=wrong)
 
 
 def test_tiles_are_counted_over_the_levels() -> None:

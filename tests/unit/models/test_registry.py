@@ -23,6 +23,7 @@ from edgedepth.models.registry import (
 from edgedepth.models.relative import RelativeDepth, Rsa, build_network
 from edgedepth.models.relative_config import RelativeConfig
 from edgedepth.models.rsa_head import ScaleShiftHead
+from edgedepth.models.zoedepth_config import ZoeDepthConfig
 
 PINNED = [entry for entry in MODELS.values() if not isinstance(entry.weights, LocalWeights | ShippedParts)]
 
@@ -33,6 +34,8 @@ def shapes_of(entry: ModelEntry) -> torch.nn.Module:
     pytest.importorskip("transformers", reason="networks of relative depth are transformers' classes")
     if isinstance(entry.config, RelativeConfig):
         return build_network(entry.config)
+    if isinstance(entry.config, ZoeDepthConfig):
+        return build_network(entry.config.network)
     network = RelativeDepth(build_network(entry.config.relative))
     return Rsa(network, ClipText(entry.config.text), ScaleShiftHead(entry.config.head))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from edgedepth.core.errors import WeightsError, WeightsMismatchError
+from edgedepth.models.registry import model_entry
 from edgedepth.models.rsa_head import FIGURES, ScaleShiftHead, head_figures, load_head
 from edgedepth.models.rsa_head_config import FIVE_LAYERS, THREE_LAYERS, HeadConfig, scale_shift_stage
 
@@ -111,6 +112,19 @@ def test_a_released_head_loads_and_computes_the_formula(name: str) -> None:
     model = load_head(RELEASED / name, 1024)
     assert model.config == THREE_LAYERS
     check(model, torch.load(RELEASED / name, map_location="cpu", weights_only=True)["model"])
+
+
+@released
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [("rsa-depth-anything", "da_lanscale"), ("rsa-dpt", "dpt_lanscale"), ("rsa-midas", "midas_lanscale")],
+)
+def test_the_listed_figures_are_the_heads_own(model: str, head: str) -> None:
+    found = head_figures(RELEASED / head)
+    for data_set, figures in model_entry(model).figures.items():
+        for metric, value in figures.items():
+            assert found[data_set][metric] == pytest.approx(value, abs=5e-5)
+    assert set(model_entry(model).figures) == set(found)
 
 
 @released

@@ -20,9 +20,9 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).random(shape, dtype=np.float32)
 
 
-def by_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def by_torch(image: np.ndarray, size: tuple[int, int], *, align_corners: bool = False) -> np.ndarray:
     planes = torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1)[None]
-    resized = F.interpolate(planes, size=size, mode="bilinear", align_corners=False, antialias=False)
+    resized = F.interpolate(planes, size=size, mode="bilinear", align_corners=align_corners, antialias=False)
     return resized[0].permute(1, 2, 0).reshape(*size, *image.shape[2:]).numpy()
 
 
@@ -53,6 +53,23 @@ def test_equals_torch(old, new):
     assert resized.dtype == np.float32
     assert resized.flags.c_contiguous
     assert np.abs(resized - by_torch(image, new)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [((572, 746), (384, 512)), ((97, 351), (512, 512)), ((512, 512), (256, 256)), ((7, 1), (5, 9))],
+    ids=str,
+)
+def test_corners_that_stay_equal_torch(old, new):
+    image = noise(*old, 3)
+    resized = resize_bilinear(image, new, align_corners=True)
+    assert np.abs(resized - by_torch(image, new, align_corners=True)).max() <= TOLERANCE
+    np.testing.assert_array_equal(resized[0, 0], image[0, 0])
+
+
+def test_one_corner_is_the_first():
+    image = noise(2, 3)
+    np.testing.assert_array_equal(resize_bilinear(image, (1, 1), align_corners=True), image[:1, :1])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
