@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.spec import Layout, ModelSpec
 from edgedepth.programs.canonical import CanonicalProgram
-from edgedepth.programs.depth_pro import DepthProProgram
+from edgedepth.programs.depth_pro import DepthProProgram, WindowProof
 from edgedepth.programs.rsa import ProofProgram, RsaProgram
 from edgedepth.programs.single_graph import SingleGraphProgram
 from edgedepth.programs.stages import StagePool
@@ -38,6 +38,10 @@ def open_program(spec: ModelSpec, pool: StagePool, *, layout: Layout, tile_batch
     return DepthProProgram(spec, pool, tile_batch=tile_batch)
 
 
-def proof_of(program: CanonicalProgram | RsaProgram) -> CanonicalProgram | ProofProgram:
-    """The program as proofs run it: from a frame alone to metres."""
-    return ProofProgram(program) if isinstance(program, RsaProgram) else program
+def proof_of(program: CanonicalProgram | RsaProgram) -> CanonicalProgram | ProofProgram | WindowProof:
+    """The program as proofs run it: from a frame alone to metres, with a part for every stage."""
+    if isinstance(program, RsaProgram):
+        return ProofProgram(program)
+    if isinstance(program, DepthProProgram) and program.has_windows:
+        return WindowProof(program)
+    return program

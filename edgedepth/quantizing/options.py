@@ -134,6 +134,11 @@ def check_export_options(options: ExportOptions, target: str, *, activations: bo
             "INT8 with a dynamic batch is not built: what was measured at one batch says nothing of another",
             remedy="leave --dynamic-batch out, and choose --tile-batch",
         )
+    if options.decoder_windows:
+        raise UnsupportedError(
+            "INT8 with a decoder in windows is not built: it would be a second decoder to calibrate",
+            remedy="leave --decoder-windows out",
+        )
     if options.coreml.multifunction:
         raise UnsupportedError(
             "INT8 on a calibration set is not built for one package of all stages: stages are measured one by one",
