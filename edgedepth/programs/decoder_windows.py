@@ -33,7 +33,7 @@ _COARSE = 2
 """Coarse features to a feature of latent0, along a side."""
 
 _REACH = 2
-"""Features of latent0 that the fine levels and the head look to each side: 8 rows of latent1's level, 4 to a feature."""
+"""Features of latent0 that the fine levels and the head look to each side."""
 
 _COARSE_BY_DEPTH = 4.0
 """Coarse features that differ by so many per cent of their size move depth by one: on the trained mini 4 to 5."""

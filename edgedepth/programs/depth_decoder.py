@@ -51,11 +51,6 @@ class DepthDecoder:
         self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
         self._last: Array | None = None  # canonical inverse depth of the last frame
 
-    @property
-    def has_last(self) -> bool:
-        """Whether the last frame's depth is there to be gone on with."""
-        return self._last is not None
-
     def forget(self) -> None:
         """Decode the next frame whole."""
         self._last = None
@@ -113,7 +108,11 @@ class DepthDecoder:
             if proving and self._windows is not None:
                 self._prove(self._windows, decoded.canonical, maps, arrays, run)
             decoded = Decoded(decoded.canonical, (*ran, *decoded.stages), decoded.windows)
-        if reuse is not None:
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(decoded.canonical.sum())
+        if not finite:
+            self.forget()  # what is blended with NaN is NaN
+        elif reuse is not None:
             self._last = decoded.canonical.copy()
         return decoded
 
