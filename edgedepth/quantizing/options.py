@@ -117,8 +117,8 @@ def check_export_options(options: ExportOptions, target: str, *, activations: bo
     """Refuse the options of an export that INT8 has no answer to.
 
     Raises:
-        UnsupportedError: one graph in all, a batch that is left open, one package of all stages, or what is another
-            target's.
+        UnsupportedError: one graph in all, a batch that is left open, a decoder in windows, one package of all stages,
+            or what is another target's.
     """
     plain = PRECISIONS[target][0]  # options are looked at by the target's own exporter, which has no INT8 on a set
     support = exporter_for(target).check(replace(options, precision=plain, layout="staged", dynamic_batch=False))

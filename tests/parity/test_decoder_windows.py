@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import pytest
 import torch
 
 from edgedepth import EdgeDepth
-from edgedepth.core.bundle import open_bundle
+from edgedepth.core.bundle import open_bundle, write_bundle
 from edgedepth.core.errors import SelfTestError, UnsupportedError
-from edgedepth.core.progress import silent
 from edgedepth.exporters.base import ExportOptions, exporter_for
 from edgedepth.exporters.to_onnx_stage import export_stage
-from edgedepth.exporters.writing import Recipe, export_stages
 from edgedepth.models.depth_pro_config import decoder_window_stages
+from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.module_session import module_stages
 from edgedepth.programs.depth_pro import DepthProProgram
@@ -87,22 +87,24 @@ def test_a_bundle_with_windows_serves_and_is_proven(
 
 
 @pytest.mark.parametrize("stage", WINDOWS)
-def test_an_artefact_that_computes_something_else_is_not_served(tiny: LoadedModel, tmp_path: Path, stage: str) -> None:
+def test_an_artefact_that_computes_something_else_is_not_served(
+    tiny: LoadedModel, tiny_windowed_bundle: Path, tmp_path: Path, stage: str
+) -> None:
     """A planted fault in a stage that fresh frames never meet: the golden frame meets it."""
-
-    def write_stage(module: torch.nn.Module, declared, path: Path) -> None:
-        if declared.name == stage:
-            module = copy.deepcopy(module)
-            with torch.no_grad():
-                for name, weights in module.named_parameters():
-                    # The last convolution that this stage alone has a use for.
-                    if name.startswith("decoder.refine.2" if stage == "decoder_coarse" else "decoder.refine.0"):
-                        weights.mul_(1.5)
-        export_stage(module, declared, path, precision="fp32", opset=20)
-
-    recipe = Recipe(target="onnx", suffix=".onnx", write_stage=write_stage, toolchain={})
-    bundle = export_stages(tiny, ExportOptions(decoder_windows=True), tmp_path / "bundle", recipe, progress=silent)
-    with pytest.raises(SelfTestError) as caught, EdgeDepth(bundle.path) as model:
+    right = open_bundle(tiny_windowed_bundle)
+    module = copy.deepcopy(stage_modules(tiny.module)[stage])
+    with torch.no_grad():
+        for name, weights in module.named_parameters():
+            if name.startswith("decoder.refine.2" if stage == "decoder_coarse" else "decoder.refine.0"):
+                weights.mul_(1.5)
+    with write_bundle(tmp_path / "bundle") as writer:
+        for name in right.manifest.files:
+            (writer.folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(right.file(name), writer.folder / name)
+        artefact = right.manifest.artefacts[stage]
+        export_stage(module, artefact.stage, writer.folder / artefact.path, precision="fp32", opset=20)
+        writer.finish(replace(right.manifest, files=writer.file_entries()))
+    with pytest.raises(SelfTestError) as caught, EdgeDepth(tmp_path / "bundle") as model:
         model.infer(movers(1)[0])
     assert stage in str(caught.value)
 
