@@ -103,7 +103,7 @@ calm = settings(
 @calm
 @given(st.lists(st.lists(boxes, max_size=2), min_size=1, max_size=4), st.sampled_from([0.002, 0.01, 0.05]))
 def test_any_movers_leave_depth_near_fresh_depth_and_equal_once_they_stand_still(windowed, movers, threshold) -> None:
-    policy = ReusePolicy(threshold=threshold)
+    policy = ReusePolicy(threshold=threshold, max_age=8)
     reusing, fresh = program(windowed), program(windowed)
     picture = frame()
     for step in ([], *movers):
@@ -114,10 +114,10 @@ def test_any_movers_leave_depth_near_fresh_depth_and_equal_once_they_stand_still
         # Tiles may be off by the threshold of a range of 2, coarse features by four times it of their mean size
         # (below 0.6), and weights sum up to 0.72.
         assert off(got, fresh.predict(picture, focal_px=500)) <= (2 * 0.72 + 4 * 0.6) * threshold + ROUNDING
-    for _ in range(policy.max_age + 1):
+    # No tile is older than that, and then no window of it.
+    for _ in range(2 * policy.max_age + 1):
         got = reusing.predict(picture, focal_px=500, reuse=policy)
-        if not got.encoded.stages:
-            break
+    assert got.encoded.stages == ()
     assert off(got, fresh.predict(picture, focal_px=500)) <= ROUNDING
 
 
