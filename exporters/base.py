@@ -34,6 +34,8 @@ class ExportOptions:
         layout: "staged" (one graph a stage) or "single" (one graph, image in, inverse depth and FOV out).
         tile_batch: tiles a call of the patch encoder takes; it divides the work into micro-batches.
         dynamic_batch: let the patch encoder take any number of tiles, chosen when it runs.
+        decoder_windows: export the decoder a second time, in windows: reuse between frames then decodes only what
+            changed. For a staged Depth Pro.
         opset: ONNX opset, 17 to 20; for bundles of ONNX only.
         frame_size: width and height of the camera's frames in pixels, for models whose input follows them; None: 4:3.
         engine: how TensorRT builds; None: its defaults. For bundles of TensorRT only.
@@ -44,6 +46,7 @@ class ExportOptions:
     layout: Layout = "staged"
     tile_batch: int = DEFAULT_TILE_BATCH
     dynamic_batch: bool = False
+    decoder_windows: bool = False
     opset: int = DEFAULT_OPSET
     frame_size: tuple[int, int] | None = None
     engine: EngineOptions | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.manifest import PROBE, Golden
-from edgedepth.core.spec import Precision
+from edgedepth.core.spec import ModelSpec, Precision
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.frames import as_rgb
@@ -23,7 +23,9 @@ GOLDEN_FILE = "golden.npz"
 HEIGHT, WIDTH = 96, 128
 
 
-def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precision: Precision) -> Golden:
+def write_golden(
+    source: LoadedModel, folder: Path, *, tile_batch: int, precision: Precision, spec: ModelSpec | None = None
+) -> Golden:
     """Run the reference on the golden frame and write both.
 
     The reference runs stage by stage with `tile_batch` tiles at a time: all 35 at once take twice the memory.
@@ -33,6 +35,7 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
         folder: where the .npz goes.
         tile_batch: tiles in a micro-batch.
         precision: of the bundle, which says how near a device has to come.
+        spec: the stages to run it in; None: the source's own.
 
     Returns:
         What the manifest says of it.
@@ -47,7 +50,7 @@ def write_golden(source: LoadedModel, folder: Path, *, tile_batch: int, precisio
     # The stages share the model's weights, so opening them in turn costs nothing and lets buffers go early.
     probes = Probes(module_stages(source))
     with StagePool(probes.open, resident="one") as pool:
-        program = open_program(source.spec, pool, layout="staged", tile_batch=tile_batch)
+        program = open_program(spec or source.spec, pool, layout="staged", tile_batch=tile_batch)
         prediction = proof_of(program).predict(as_rgb(frame, "rgb"))
     arrays: dict[str, Any] = {f"{PROBE}{name}": values for name, values in probes.seen.items()}
     arrays |= {

@@ -19,7 +19,13 @@ from edgedepth.core.spec import DEFAULT_TILE_BATCH, Layout, ModelSpec, StageSpec
 from edgedepth.core.targets import PRECISIONS
 from edgedepth.exporters.base import ExportOptions, Support
 from edgedepth.exporters.coreml_options import CoreMlOptions
-from edgedepth.models.depth_pro_config import DEPTH_PRO, DepthProConfig, depth_pro_tiling, whole_stage
+from edgedepth.models.depth_pro_config import (
+    DEPTH_PRO,
+    DepthProConfig,
+    decoder_window_stages,
+    depth_pro_tiling,
+    whole_stage,
+)
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.registry import ModelEntry
 from edgedepth.models.relative_config import RelativeConfig, RsaConfig
@@ -98,6 +104,16 @@ def check_options(options: ExportOptions, target: str) -> Support:
             "leave --tile-batch out and choose it when running, or leave --dynamic-batch out",
         ),
         (
+            options.decoder_windows and options.layout == "single",
+            "a single graph has no decoder of its own to cut into windows",
+            "use --layout staged with --decoder-windows, or leave it out",
+        ),
+        (
+            options.decoder_windows and target not in ("onnx", "openvino", "tensorrt"),
+            f"a decoder in windows was never tried on {_NAMES[target]}",
+            "leave --decoder-windows out, or use --target onnx, openvino or tensorrt",
+        ),
+        (
             options.engine is not None and target != "tensorrt",
             f"--provider, --sm and what a builder takes have no effect on {_NAMES[target]}",
             "leave them out, or use --target tensorrt",
@@ -125,6 +141,12 @@ def check_family(entry: ModelEntry, target: str, options: ExportOptions) -> Supp
             ok=False,
             reason=f"{entry.name} sees the picture whole: it has no tiles to batch or to put into one graph",
             remedy="leave --layout, --tile-batch and --dynamic-batch out",
+        )
+    if options.decoder_windows:
+        return Support(
+            ok=False,
+            reason=f"{entry.name} has no decoder over tiles that could be cut into windows",
+            remedy="leave --decoder-windows out",
         )
     network = config.relative if isinstance(config, RsaConfig) else config
     refused = network.refused_by.get(target)
@@ -221,7 +243,13 @@ def _write(
     if recipe.join is not None:
         artefacts = recipe.join(artefacts, writer.folder)
     progress("golden frame", steps - 2, steps)
-    golden = write_golden(source, writer.folder, tile_batch=options.tile_batch, precision=options.precision)
+    golden = write_golden(
+        source,
+        writer.folder,
+        tile_batch=options.tile_batch,
+        precision=options.precision,
+        spec=model if options.layout == "staged" else None,  # the reference runs in stages: it takes less memory
+    )
     progress("hashing", steps - 1, steps)
     fixed = options.layout == "staged" and not options.dynamic_batch
     return Manifest(
@@ -241,10 +269,13 @@ def _write(
 
 
 def _exported_model(source: LoadedModel, options: ExportOptions) -> ModelSpec:
-    """The model as the bundle holds it: in its stages, or as one."""
+    """The model as the bundle holds it: in its stages, with its decoder in windows too, or as one."""
     if options.layout == "single":
         assert isinstance(source.entry.config, DepthProConfig)  # check_family refuses the others
         return replace(source.spec, stages=(whole_stage(source.entry.config),))
+    if options.decoder_windows:
+        assert isinstance(source.entry.config, DepthProConfig)
+        return replace(source.spec, stages=(*source.spec.stages, *decoder_window_stages(source.entry.config)))
     return source.spec
 
 

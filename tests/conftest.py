@@ -237,6 +237,15 @@ def tiny_bundle(tiny: LoadedModel, once_a_run: OnceARun) -> Path:
     return once_a_run("tiny", lambda out: exporter_for("onnx").export(tiny, ExportOptions(), out))
 
 
+@pytest.fixture(scope="session")
+def tiny_windowed_bundle(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its decoder in windows too."""
+    from edgedepth.exporters.base import ExportOptions, exporter_for
+
+    options = ExportOptions(decoder_windows=True)
+    return exporter_for("onnx").export(tiny, options, tmp_path_factory.mktemp("tiny-windowed") / "bundle").path
+
+
 @pytest.fixture
 def known_tiny(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """The tiny, and a registry that knows it: so that the reference of its bundles can be loaded."""

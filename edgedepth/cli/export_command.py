@@ -93,6 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dynamic-batch", action="store_true", help="let the patch encoder take any number of tiles")
     parser.add_argument(
+        "--decoder-windows",
+        action="store_true",
+        help="also export the decoder in windows, so that infer --reuse decodes only what changed",
+    )
+    parser.add_argument(
         "--opset", type=int, default=ExportOptions().opset, help="ONNX opset, with --target onnx (default: %(default)s)"
     )
     parser.add_argument(
@@ -183,6 +188,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         layout=args.layout,
         tile_batch=args.tile_batch,
         dynamic_batch=args.dynamic_batch,
+        decoder_windows=args.decoder_windows,
         opset=args.opset,
         frame_size=args.frame_size,
         engine=engine_options(args),

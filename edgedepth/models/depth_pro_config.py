@@ -16,6 +16,7 @@ __all__ = [
     "DEPTH_PRO",
     "DEPTH_PRO_MINI",
     "DepthProConfig",
+    "decoder_window_stages",
     "depth_pro_preprocess",
     "depth_pro_stages",
     "depth_pro_tiling",
@@ -174,6 +175,43 @@ def depth_pro_stages(config: DepthProConfig) -> tuple[StageSpec, ...]:
             name="fov",
             inputs=(image, lowres_features),
             outputs=(tensor("fov_deg", 1, 1, unit="deg"),),
+        ),
+    )
+
+
+_WINDOW_MARGIN = 4
+"""Features of latent0 around a tile in its window: a change reaches two, and what is right ends two before the edge."""
+
+
+def decoder_window_stages(config: DepthProConfig) -> tuple[StageSpec, StageSpec]:
+    """The decoder once more, in two stages, for frames that barely change: the coarse levels, and a window of the fine.
+
+    A window holds what a tile of the finest level leaves in the fused map, and a margin on each side.
+    """
+    whole = {tensor.name: tensor for stage in depth_pro_stages(config) for tensor in (*stage.inputs, *stage.outputs)}
+    tiling = depth_pro_tiling(config)
+    padding = tiling.levels[0].padding
+    # A tile at the picture's edge needs a margin on one side alone.
+    cells = max(config.grid - padding + _WINDOW_MARGIN, config.grid - 2 * padding + 2 * _WINDOW_MARGIN)
+    side, width = 2 * config.fused_sides[0], config.decoder_width
+
+    def tensor(name: str, *shape: int, unit: str = "1") -> TensorSpec:
+        return TensorSpec(name=name, dtype="float32", shape=shape, unit=unit)
+
+    return (
+        StageSpec(
+            name="decoder_coarse",
+            inputs=tuple(whole[name] for name in ("level0", "level1", "level2", "image_features")),
+            outputs=(tensor("coarse_features", 1, side, side, width), whole["lowres_features"]),
+        ),
+        StageSpec(
+            name="decoder_window",
+            inputs=(
+                tensor("coarse_features", 1, 2 * cells, 2 * cells, width),
+                tensor("latent0", 1, cells, cells, config.width),
+                tensor("latent1", 1, cells, cells, config.width),
+            ),
+            outputs=(tensor("canonical_inverse_depth", 1, 1, PATCH * cells, PATCH * cells, unit="1/m"),),
         ),
     )
 

@@ -68,15 +68,35 @@ class DecoderStage(nn.Module):
         image_features: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Decode channels-last maps to canonical_inverse_depth (1, 1, S, S) and lowres_features."""
+        coarse, lowres_features = self.decode_coarse(level0, level1, level2, image_features)
+        features = self.add_latent1(coarse, latent1)
+        rows = range(0, latent0.shape[1], self.strip_rows)
+        strips = [self._decode_strip(features, latent0, first) for first in rows]
+        return torch.cat(strips, dim=2), lowres_features.float()
+
+    def decode_coarse(
+        self, level0: Tensor, level1: Tensor, level2: Tensor, image_features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The three coarse levels: features (1, decoder_width, 8G, 8G) and lowres_features."""
         up, refine, expand = self.upsampler, self.refine, self.expand
         lowres_features = self.conv4(up.merge_coarsest(level2, image_features))
         features = expand[3](refine[4](lowres_features, None))
         features = expand[2](refine[3](features, self.level1(up.channels_first(level1))))
-        features = expand[1](refine[2](features, self.level0(up.channels_first(level0))))
-        features = refine[1](features, self.latent1(up.channels_first(latent1)))
-        rows = range(0, latent0.shape[1], self.strip_rows)
-        strips = [self._decode_strip(features, latent0, first) for first in rows]
-        return torch.cat(strips, dim=2), lowres_features.float()
+        coarse: Tensor = refine[2](features, self.level0(up.channels_first(level0)))
+        return coarse, lowres_features
+
+    def add_latent1(self, coarse: Tensor, latent1: Tensor) -> Tensor:
+        """The level before the finest: coarse (1, decoder_width, 2H, 2W) and latent1 (1, H, W, width) to 4H and 4W."""
+        features = self.expand[1](coarse)
+        fused: Tensor = self.refine[1](features, self.latent1(self.upsampler.channels_first(latent1)))
+        return fused
+
+    def decode_window(self, features: Tensor, latent0: Tensor) -> Tensor:
+        """The finest level and the head on a whole picture, or on a window as if it were one."""
+        finer = self.upsampler.upsample_latent0(self.upsampler.channels_first(latent0))
+        refined = self.refine[0](self.expand[0](features), finer)
+        decoded: Tensor = self.head(refined, at_top=True, at_bottom=True)
+        return decoded
 
     def _decode_strip(self, features: Tensor, latent0: Tensor, first: int) -> Tensor:
         """strip_rows rows of latent0, decoded to sixteen times as many of canonical inverse depth.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_decoding import DecoderStage
+from edgedepth.models.depth_pro_windows import CoarseDecoderStage, WindowDecoderStage
 from edgedepth.models.vit import ViT, token_map
 
 __all__ = ["FovStage", "ImageEncoderStage", "PatchEncoderStage", "stage_modules"]
@@ -53,17 +54,20 @@ class FovStage(nn.Module):
 
 
 def stage_modules(model: DepthPro, *, folded: bool = False) -> dict[str, nn.Module]:
-    """The model's stages by name, and "whole": the model itself.
+    """The model's stages by name, those of a decoder in windows, and "whole": the model itself.
 
     With `folded` the decoder has folded layers of its own (models/depth_pro_decoding.py).
 
     Each takes the inputs that its spec declares, in that order and by position, and returns a tuple of the
     declared outputs in theirs, also where there is only one.
     """
+    decoder = DecoderStage(model, folded=folded)
     return {
         "patch_encoder": PatchEncoderStage(model.encoder.patch_encoder, model.config.hooks),
         "image_encoder": ImageEncoderStage(model.encoder.image_encoder),
-        "decoder": DecoderStage(model, folded=folded),
+        "decoder": decoder,
+        "decoder_coarse": CoarseDecoderStage(decoder),
+        "decoder_window": WindowDecoderStage(decoder),
         "fov": FovStage(model),
         "whole": model,
     }

@@ -88,7 +88,7 @@ class BorderedConv(nn.Module):
         self.bias = nn.Parameter(torch.cat((top, inner, bottom), dim=2).float(), requires_grad=False)
 
     def forward(self, features: Tensor, *, at_top: bool, at_bottom: bool) -> Tensor:
-        """Run on rows of a picture of full width.
+        """Run on rows of a picture of full width, or on a window as if it were a picture.
 
         Args:
             features: (N, in, H, W).
@@ -96,12 +96,20 @@ class BorderedConv(nn.Module):
             at_bottom: the last row is the picture's.
         """
         bare = self.layer(features)
+        bias = self._bias(bare.shape[3])
         rows = slice(int(at_top), bare.shape[2] - int(at_bottom))
-        parts = [bare[:, :, :1] + self.bias[:, :, :1]] if at_top else []
-        parts.append(bare[:, :, rows] + self.bias[:, :, 1:2])
+        parts = [bare[:, :, :1] + bias[:, :, :1]] if at_top else []
+        parts.append(bare[:, :, rows] + bias[:, :, 1:2])
         if at_bottom:
-            parts.append(bare[:, :, -1:] + self.bias[:, :, 2:])
+            parts.append(bare[:, :, -1:] + bias[:, :, 2:])
         return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+    def _bias(self, width: int) -> Tensor:
+        """For a picture of that width: between its first and its last columns all are alike."""
+        if width == self.bias.shape[3]:
+            return self.bias
+        left = width // 2
+        return torch.cat((self.bias[..., :left], self.bias[..., left - width :]), dim=3)
 
 
 def _in_float64(layer: nn.Module, features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 from edgedepth.core.spec import StageSpec
 from edgedepth.models import depth_pro_stages, relative_stages
 from edgedepth.models.depth_pro import DepthPro
-from edgedepth.models.depth_pro_config import whole_stage
+from edgedepth.models.depth_pro_config import decoder_window_stages, whole_stage
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.zoedepth import ZoeDepth
 from edgedepth.models.zoedepth_stages import ZoeDepthStage
@@ -31,5 +31,5 @@ def stage_specs(model: LoadedModel) -> dict[str, StageSpec]:
     """The declarations of everything that a model can be run or exported as, by name; "whole" where there is one."""
     specs = list(model.spec.stages)
     if isinstance(model.module, DepthPro):
-        specs.append(whole_stage(model.module.config))
+        specs += [*decoder_window_stages(model.module.config), whole_stage(model.module.config)]
     return {stage.name: stage for stage in specs}

@@ -6,7 +6,6 @@ Source: Depth Pro (arXiv 2410.02073), section 3.1 and figure 3; github.com/apple
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,9 @@ from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array
 from edgedepth.core.spec import ModelSpec, TilingSpec
 from edgedepth.programs.canonical import CanonicalProgram, NetworkOutput, prepare
+from edgedepth.programs.decoder_windows import has_windows
+from edgedepth.programs.depth_decoder import DepthDecoder
+from edgedepth.programs.prediction import Prediction
 from edgedepth.programs.resize import shrink
 from edgedepth.programs.reuse import EncodedTiles, ReusePolicy
 from edgedepth.programs.stages import StagePool, run_stage
@@ -22,19 +24,14 @@ from edgedepth.programs.stopwatch import Stopwatch
 from edgedepth.programs.tile_encoder import TileEncoder
 from edgedepth.programs.tiling import check_tiling
 
-__all__ = ["DepthProProgram"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """What the last frame's decoder and field of view gave; NaN for one that wasn't asked for."""
-
-    canonical: Array
-    fov_deg: float
+__all__ = ["DepthProProgram", "WindowProof"]
 
 
 class DepthProProgram(CanonicalProgram):
     """Runs the stages patch_encoder, image_encoder, decoder and, without a focal length, fov.
+
+    Where a bundle has them, reuse that overlooks something runs decoder_coarse, and decoder_window where the picture
+    changed, in place of decoder.
 
     The tiles' buffers and the fused maps are allocated at the first frame and kept for the next ones; with a
     pool of resident="one" they are freed as soon as a frame no longer needs them.
@@ -61,9 +58,26 @@ class DepthProProgram(CanonicalProgram):
             )
         self._tiling: TilingSpec = spec.tiling
         self._encoder = TileEncoder(spec, spec.tiling, tile_batch=tile_batch)
+        self._decoder = DepthDecoder(spec, spec.tiling, pool)
         self._parcel: Parcel | None = None  # the pyramid, on its way to a device
-        self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
-        self._last: _Last | None = None
+        self._fov_deg = math.nan  # of the last frame, if it was asked for
+        self._proving = False
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether there is a decoder in windows too."""
+        return has_windows(self.spec)
+
+    def prove(self, rgb: Array) -> Prediction:
+        """predict() with every second window of the depth decoded as a window: every stage has a part in it.
+
+        Args and errors as of predict().
+        """
+        self._proving = self.has_windows
+        try:
+            return self.predict(rgb)
+        finally:
+            self._proving = False
 
     def _inputs(self, rgb: Array) -> list[Array]:
         """The prepared input at each level's scale, (3, S / scale, S / scale)."""
@@ -80,42 +94,42 @@ class DepthProProgram(CanonicalProgram):
             raise OptionError(
                 "reuse keeps the features of earlier frames, which resident='one' frees", remedy="resident='all'"
             )
-        last, self._last = self._last if reuse else None, None
+        frugal = self._pool.resident == "one"
+        fov_deg, self._fov_deg = self._fov_deg, math.nan
         # The picture goes where the patch encoder runs, and features stay where it made them, if it offers the place.
         session = self._pool.session("patch_encoder")
         arrays = arrays_of(session)
         pyramid = self._sent(inputs, arrays, watch)
+        # The last level is one tile: what the image encoder and the field of view see.
+        thumbnail = pyramid[-1]
         try:
-            tiles = self._encoder.encode(
-                inputs, pyramid, session, arrays, watch, reuse=reuse, frugal=self._pool.resident == "one"
+            plan = self._encoder.encode(inputs, pyramid, session, arrays, watch, reuse=reuse, frugal=frugal)
+            tiles = plan.tiles
+            decoded = self._decoder.decode(
+                self._encoder.fused, thumbnail, plan, arrays, watch, reuse=reuse, proving=self._proving
             )
-            # The last level is one tile: what the image encoder and the field of view see.
-            thumbnail = pyramid[-1]
-            thumbnail_is_new = last is None or self._tiling.count - 1 in tiles
-            ran = ["patch_encoder"] if tiles else []
-            if last is not None and not tiles:
-                canonical = last.canonical
-            else:
-                canonical = self._decode(thumbnail, thumbnail_is_new, arrays, watch)
-                ran += ["image_encoder"] * thumbnail_is_new + ["decoder"]
-            fov_deg = float("nan")
-            if last is not None and not self._fov_is_stale(tiles, reuse):
-                fov_deg = last.fov_deg
+            ran = ("patch_encoder",) * bool(tiles) + decoded.stages
+            if frugal:
+                self._encoder.free()
+            if self._fov_is_stale(tiles, reuse):
+                fov_deg = math.nan
             if want_fov and math.isnan(fov_deg):
-                lowres = self._resident("decoder", arrays)["lowres_features"]
-                fov_deg = self._run("fov", {"image": thumbnail, "lowres_features": lowres}, watch)["fov_deg"].item()
-                ran.append("fov")
+                feeds = {"image": thumbnail, "lowres_features": self._decoder.lowres_features(arrays)}
+                session = self._pool.session("fov")
+                with watch("fov"):
+                    fov_deg = run_stage(session, self.spec.stage("fov"), feeds)["fov_deg"].item()
+                ran += ("fov",)
         except BaseException:
             self._encoder.forget()
+            self._decoder.forget()
             raise
-        if self._pool.resident == "one":
-            self._between.clear()
+        if frugal:
+            self._decoder.free()
             self._parcel = None
         if reuse is not None:
-            self._last = _Last(canonical.copy(), fov_deg)
-        return NetworkOutput(
-            canonical, fov_deg, EncodedTiles(tiles=len(tiles), of=self._tiling.count, stages=tuple(ran))
-        )
+            self._fov_deg = fov_deg
+        encoded = EncodedTiles(tiles=len(tiles), of=self._tiling.count, stages=ran, windows=decoded.windows)
+        return NetworkOutput(decoded.canonical, fov_deg, encoded)
 
     def _sent(self, inputs: list[Array], arrays: Arrays, watch: Stopwatch) -> list[Array]:
         """The pyramid where the patch encoder reads it, (1, 3, S / scale, S / scale): all that goes to a device."""
@@ -127,41 +141,22 @@ class DepthProProgram(CanonicalProgram):
                 np.copyto(target[0], level)
             return self._parcel.send()
 
-    def _decode(self, thumbnail: Array, thumbnail_is_new: bool, arrays: Arrays, watch: Stopwatch) -> Array:
-        """Canonical inverse depth, a new array, of the fused maps."""
-        image_features = self._resident("image_encoder", arrays)
-        if thumbnail_is_new:
-            image_features = self._run("image_encoder", {"image": thumbnail}, watch, image_features)
-        size = self.spec.preprocess.size
-        # Allocated for each frame: it becomes the caller's.
-        out = self._resident("decoder", arrays) | {"canonical_inverse_depth": np.empty((1, 1, size, size), np.float32)}
-        decoded = self._run("decoder", {**self._encoder.fused, **image_features}, watch, out)
-        if self._pool.resident == "one":
-            self._encoder.free()
-            del self._between["image_encoder"]
-        return decoded["canonical_inverse_depth"]
-
     def _fov_is_stale(self, tiles: tuple[int, ...], reuse: ReusePolicy | None) -> bool:
         """Whether the last frame's field of view has to be predicted again, by the tiles that were encoded.
 
         It sees the thumbnail, and the decoder's features, which matter little: only an exact run follows those.
         """
-        exact = reuse is None or reuse.exact
-        return bool(tiles) if exact else self._tiling.count - 1 in tiles
+        if reuse is None:
+            return True
+        return bool(tiles) if reuse.exact else self._tiling.count - 1 in tiles
 
-    def _run(
-        self, name: str, feeds: dict[str, Array], watch: Stopwatch, out: dict[str, Array] | None = None
-    ) -> dict[str, Array]:
-        session = self._pool.session(name)
-        with watch(name):
-            return run_stage(session, self.spec.stage(name), feeds, out)
 
-    def _resident(self, name: str, arrays: Arrays) -> dict[str, Array]:
-        """Arrays for those outputs of a stage that only other stages read."""
-        if name not in self._between:
-            self._between[name] = {
-                tensor.name: arrays.resident(tuple(map(int, tensor.shape)))
-                for tensor in self.spec.stage(name).outputs
-                if tensor.name != "canonical_inverse_depth"
-            }
-        return self._between[name]
+class WindowProof:
+    """A program whose decoder comes in windows too, as proofs run it."""
+
+    def __init__(self, program: DepthProProgram) -> None:
+        self._program = program
+
+    def predict(self, rgb: Array) -> Prediction:
+        """See DepthProProgram.prove."""
+        return self._program.prove(rgb)

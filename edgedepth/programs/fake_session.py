@@ -100,6 +100,8 @@ def fake_compute(stage: StageSpec, feeds: Mapping[str, Array]) -> dict[str, Arra
         "patch_encoder": _patch_encoder,
         "image_encoder": _image_encoder,
         "decoder": _decoder,
+        "decoder_coarse": _decoder_coarse,
+        "decoder_window": _decoder_window,
         "fov": _fov,
         "whole": _whole,
     }[stage.name](stage, feeds)
@@ -150,13 +152,40 @@ def _decoder(stage: StageSpec, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {"canonical_inverse_depth": canonical, "lowres_features": lowres}
 
 
+def _decoder_coarse(stage: StageSpec, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Each channel holds the coarse maps' part in the depth."""
+    _, side, _, channels = _sizes(stage.outputs[0])
+    part = _weighted({name: array.mean(axis=-1)[0] for name, array in feeds.items()}, side)
+    lowres = np.repeat(feeds["level1"].mean(axis=-1)[:, None], _sizes(stage.outputs[1])[1], axis=1)
+    return {"coarse_features": np.repeat(part[None, ..., None], channels, axis=-1), "lowres_features": lowres}
+
+
+def _decoder_window(stage: StageSpec, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    size = _sizes(stage.outputs[0])[-1]
+    coarse = feeds["coarse_features"][0, ..., 0]
+    canonical = _upsampled(coarse, size)
+    canonical += _weighted({name: feeds[name].mean(axis=-1)[0] for name in ("latent0", "latent1")}, size)
+    return {"canonical_inverse_depth": canonical[None, None] + np.float32(1)}
+
+
 def _blend(maps: Mapping[str, Array], size: int) -> Array:
     """A positive (1, 1, size, size) from square maps that lie in -1..1."""
-    canonical = np.ones((size, size), np.float32)
+    return (_weighted(maps, size) + np.float32(1))[None, None]
+
+
+def _weighted(maps: Mapping[str, Array], size: int) -> Array:
+    """The weighted sum of those maps, (size, size)."""
+    weighted = np.zeros((size, size), np.float32)
     for name, weight in _WEIGHTS.items():
-        factor = size // len(maps[name])
-        canonical += np.float32(weight) * maps[name].repeat(factor, axis=0).repeat(factor, axis=1)
-    return canonical[None, None]
+        if name in maps:
+            weighted += np.float32(weight) * _upsampled(maps[name], size)
+    return weighted
+
+
+def _upsampled(square: Array, size: int) -> Array:
+    factor = size // len(square)
+    enlarged: Array = square.repeat(factor, axis=0).repeat(factor, axis=1)
+    return enlarged
 
 
 def _fov(_: StageSpec, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.spec import Layout, ModelSpec
 from edgedepth.programs.canonical import CanonicalProgram
-from edgedepth.programs.depth_pro import DepthProProgram
+from edgedepth.programs.depth_pro import DepthProProgram, WindowProof
 from edgedepth.programs.direct import DirectProgram
 from edgedepth.programs.rsa import ProofProgram, RsaProgram
 from edgedepth.programs.single_graph import SingleGraphProgram
@@ -46,6 +46,10 @@ def open_program(
 
 def proof_of(
     program: CanonicalProgram | RsaProgram | DirectProgram,
-) -> CanonicalProgram | ProofProgram | DirectProgram:
-    """The program as proofs run it: from a frame alone to metres."""
-    return ProofProgram(program) if isinstance(program, RsaProgram) else program
+) -> CanonicalProgram | ProofProgram | WindowProof | DirectProgram:
+    """The program as proofs run it: from a frame alone to metres, with a part for every stage."""
+    if isinstance(program, RsaProgram):
+        return ProofProgram(program)
+    if isinstance(program, DepthProProgram) and program.has_windows:
+        return WindowProof(program)
+    return program

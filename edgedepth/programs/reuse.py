@@ -95,12 +95,15 @@ class EncodedTiles:
     Args:
         tiles: that were encoded.
         of: tiles in all: 35 for Depth Pro.
-        stages: that ran: a subset of "patch_encoder", "image_encoder", "decoder", "fov".
+        stages: that ran: a subset of "patch_encoder", "image_encoder", "decoder", "fov"; in place of "decoder"
+            "decoder_coarse" and "decoder_window", where a bundle has them and they cost less.
+        windows: that were decoded, where the decoder didn't run whole.
     """
 
     tiles: int
     of: int
     stages: tuple[str, ...]
+    windows: int = 0
 
 
 def reuse_policy(reuse: float | ReusePolicy) -> ReusePolicy:

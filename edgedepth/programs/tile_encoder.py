@@ -14,7 +14,7 @@ from edgedepth.core.errors import OptionError, UnsupportedError
 from edgedepth.core.session import Array, Session
 from edgedepth.core.spec import ModelSpec, PyramidLevel, TilingSpec
 from edgedepth.core.worker import Worker
-from edgedepth.programs.reuse import ReusePolicy, plan_tiles
+from edgedepth.programs.reuse import ReuseHistory, ReusePlan, ReusePolicy, plan_tiles
 from edgedepth.programs.stages import run_stage
 from edgedepth.programs.stopwatch import Stopwatch
 from edgedepth.programs.tile_memory import TileMemory
@@ -93,7 +93,7 @@ class TileEncoder:
         *,
         reuse: ReusePolicy | None,
         frugal: bool = False,
-    ) -> tuple[int, ...]:
+    ) -> ReusePlan:
         """Bring the fused maps up to this frame.
 
         Args:
@@ -106,7 +106,7 @@ class TileEncoder:
             frugal: free the micro-batches' buffers at once.
 
         Returns:
-            The numbers of the tiles that were encoded.
+            The tiles that were encoded, and which of them because they changed.
         """
         fixed = self._check_tile_batch(session)
         with watch("tiling"):
@@ -117,7 +117,8 @@ class TileEncoder:
             self._run(pyramid, self._tiles, session, arrays, watch, padded=fixed)
             if frugal:
                 self._buffers = None
-            return tuple(range(len(self._tiles)))
+            count = len(self._tiles)
+            return ReusePlan(tuple(range(count)), ReuseHistory((0,) * count, (True,) * count))
         # Exact: every micro-batch has one size, whatever is in it, or a kernel might add in another order.
         padded = fixed or reuse.exact
         if reuse.exact:
@@ -135,7 +136,7 @@ class TileEncoder:
                 memory.keep(index, pixels[index])
         self._run(pyramid, [self._tiles[index] for index in plan.tiles], session, arrays, watch, padded=padded)
         memory.history = plan.history
-        return plan.tiles
+        return plan
 
     def _run(
         self,

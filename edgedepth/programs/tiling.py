@@ -15,7 +15,7 @@ from edgedepth.core.errors import UnsupportedError
 from edgedepth.core.session import Array
 from edgedepth.core.spec import PyramidLevel, TilingSpec
 
-__all__ = ["Box", "check_tiling", "cut", "fuse_tile", "fused_side", "tile_boxes"]
+__all__ = ["Box", "check_tiling", "cut", "fuse_tile", "fused_side", "fused_span", "tile_boxes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ def cut(planes: Array, box: Box) -> Array:
 def fused_side(tiling: TilingSpec, level: PyramidLevel) -> int:
     """Features along a side of the level's fused map: 96, 48 and 24 for Depth Pro."""
     return level.steps * tiling.grid - 2 * (level.steps - 1) * level.padding
+
+
+def fused_span(tiling: TilingSpec, level: PyramidLevel, step: int) -> slice:
+    """What the tile of that step along a side leaves in the level's fused map, in features."""
+    return _kept(step, level, tiling.grid)[1]
 
 
 def fuse_tile(

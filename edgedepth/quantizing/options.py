@@ -117,8 +117,8 @@ def check_export_options(options: ExportOptions, target: str, *, activations: bo
     """Refuse the options of an export that INT8 has no answer to.
 
     Raises:
-        UnsupportedError: one graph in all, a batch that is left open, one package of all stages, or what is another
-            target's.
+        UnsupportedError: one graph in all, a batch that is left open, a decoder in windows, one package of all stages,
+            or what is another target's.
     """
     plain = PRECISIONS[target][0]  # options are looked at by the target's own exporter, which has no INT8 on a set
     support = exporter_for(target).check(replace(options, precision=plain, layout="staged", dynamic_batch=False))
@@ -133,6 +133,11 @@ def check_export_options(options: ExportOptions, target: str, *, activations: bo
         raise UnsupportedError(
             "INT8 with a dynamic batch is not built: what was measured at one batch says nothing of another",
             remedy="leave --dynamic-batch out, and choose --tile-batch",
+        )
+    if options.decoder_windows:
+        raise UnsupportedError(
+            "INT8 with a decoder in windows is not built: it would be a second decoder to calibrate",
+            remedy="leave --decoder-windows out",
         )
     if options.coreml.multifunction:
         raise UnsupportedError(

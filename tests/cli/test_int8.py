@@ -286,6 +286,7 @@ class TestMistakes:
             (("--calib", "CALIB", "--target", "nowhere"), "there is no INT8"),
             (("--calib", "CALIB", "--layout", "single"), "leave --layout out"),
             (("--calib", "CALIB", "--dynamic-batch"), "leave --dynamic-batch out"),
+            (("--calib", "CALIB", "--decoder-windows"), "leave --decoder-windows out"),
             (("--calib", "CALIB", "--smooth", "1.5"), "0 to 1"),
             (("--calib", "CALIB", "--int8-weights-only"), "--target openvino"),
             (("--calib", "CALIB", "--target", "openvino", "--int8-method", "entropy"), "leave --int8-method out"),

@@ -20,6 +20,7 @@ from edgedepth.exporters.to_onnx import OnnxExporter
         {"layout": "single"},
         {"dynamic_batch": True},
         {"tile_batch": 1},
+        {"decoder_windows": True},
         {"tile_batch": 35},
         {"opset": 17},
         {"opset": 18},
@@ -45,6 +46,7 @@ def test_what_can_be_met(options: dict[str, Any]) -> None:
         ({"opset": 21}, "opset 21"),
         ({"opset": "20"}, "opset '20'"),
         ({"layout": "single", "dynamic_batch": True}, "single graph"),
+        ({"layout": "single", "decoder_windows": True}, "no decoder of its own"),
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import (
     DEPTH_PRO_MINI,
     DepthProConfig,
+    decoder_window_stages,
     depth_pro_stages,
     depth_pro_tiling,
     whole_stage,
@@ -114,8 +115,8 @@ def test_stages_composed_by_hand_are_the_reference(model: DepthPro, seed: int) -
 @torch.no_grad()
 def test_every_stage_takes_and_returns_what_it_declares(model: DepthPro) -> None:
     modules = stage_modules(model)
-    specs = (*depth_pro_stages(CONFIG), whole_stage(CONFIG))
-    assert list(modules) == [spec.name for spec in specs]
+    specs = (*depth_pro_stages(CONFIG), *decoder_window_stages(CONFIG), whole_stage(CONFIG))
+    assert set(modules) == {spec.name for spec in specs}
 
     for spec in specs:
         tiles = {"tiles": 2}
@@ -131,6 +132,8 @@ def test_every_stage_takes_and_returns_what_it_declares(model: DepthPro) -> None
 def test_stages_share_the_models_weights_and_hold_every_one_once(model: DepthPro) -> None:
     modules = stage_modules(model)
     whole = {id(weight) for weight in modules.pop("whole").parameters()}
+    again = [modules.pop(stage.name) for stage in decoder_window_stages(CONFIG)]
+    assert {id(weight) for module in again for weight in module.parameters()} <= whole
 
     held = [id(weight) for module in modules.values() for weight in module.parameters()]
 

@@ -147,6 +147,24 @@ class TestDepth:
                 # the same kernels on the same graphs: only the number of threads may differ
                 np.testing.assert_allclose(trt.infer(frame).depth, ort.infer(frame).depth, rtol=1e-4)
 
+    def test_windows_of_the_decoder_are_cut_out_of_what_lies_on_the_gpu(
+        self, machine: Machine, tiny_windowed_bundle: Path, tmp_path: Path
+    ) -> None:
+        onnx = open_bundle(tiny_windowed_bundle, check_hashes=False)
+        kit = rewritten(
+            onnx, tmp_path / "kit", lambda manifest: replace(manifest, target="tensorrt", build=BuildOptions())
+        )
+        built = build_bundle(open_bundle(kit), kit, EngineOptions()).path
+        with EdgeDepth(built, backend="trt") as trt, EdgeDepth(tiny_windowed_bundle, self_test="never") as ort:
+            frame = FRAME.copy()
+            for step in range(3):
+                frame[4:8, 4 + step : 8 + step] = 255
+                mine, theirs = (model.infer(frame, focal_px=300, reuse=0.05) for model in (trt, ort))
+                assert mine.encoded == theirs.encoded
+                np.testing.assert_allclose(mine.depth, theirs.depth, rtol=1e-4)
+            assert mine.encoded.windows
+        assert len(machine.gpus) == 1
+
     def test_the_picture_goes_up_once_and_only_depth_and_view_come_down(self, built: Path, machine: Machine) -> None:
         with EdgeDepth(built, backend="trt") as model:
             model.infer(FRAME)
