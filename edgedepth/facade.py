@@ -30,7 +30,7 @@ from edgedepth.runner import Program, Runner, check_timeout
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.sources import Source, open_source
 from edgedepth.stream_steps import StreamSteps
-from edgedepth.streams.options import Drop, StreamOptions
+from edgedepth.streams.options import FOV_FRAMES, Drop, StreamOptions
 from edgedepth.streams.sources import open_frames
 from edgedepth.streams.stream import DepthStream
 from edgedepth.tuning import tuned_tile_batch
@@ -205,7 +205,7 @@ class EdgeDepth:
         undistort: bool = False,
         reuse: float | ReusePolicy | None = None,
         drop: Drop | None = None,
-        fov_frames: int = 5,
+        fov_frames: int = FOV_FRAMES,
         max_age_s: float | None = None,
         reconnect_s: float = 10.0,
         restarts: int = 1,
