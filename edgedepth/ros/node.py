@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgedepth.core.errors import EdgeDepthError
+from edgedepth.core.errors import EdgeDepthError, OptionError
+from edgedepth.core.heap import share_one_heap
 from edgedepth.core.optional import require
 from edgedepth.ros.messages import (
     camera_info_fields,
@@ -86,15 +87,20 @@ def main() -> None:
         MissingExtraError: rclpy isn't there: source ROS's setup.bash.
         EdgeDepthError: the model doesn't open, or its backend fails again after it was opened anew.
     """
+    share_one_heap()
     rclpy: Any = require("rclpy", extra="ros", purpose="to run the node, after ROS's setup.bash was sourced,")
     messages: Any = require("sensor_msgs.msg", extra="ros", purpose="to run the node")
     qos: Any = require("rclpy.qos", extra="ros", purpose="to run the node")
     executors: Any = require("rclpy.executors", extra="ros", purpose="to run the node")
+    exceptions: Any = require("rclpy.exceptions", extra="ros", purpose="to run the node")
     rclpy.init()
     node = rclpy.create_node("edgedepth")
     try:
         newest = qos.QoSProfile(depth=1, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
-        DepthNode(node, messages, newest)
+        try:
+            DepthNode(node, messages, newest)
+        except exceptions.ParameterException as error:
+            raise OptionError(f"ROS refuses a parameter: {error}", remedy="correct the launch file") from error
         rclpy.spin(node)
     except (KeyboardInterrupt, executors.ExternalShutdownException):  # the latter for SIGTERM
         pass

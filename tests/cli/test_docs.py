@@ -21,6 +21,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 FENCE = re.compile(r"^```sh( full-size)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+CAMERA = """image_width: 192
+image_height: 128
+camera_matrix: {rows: 3, cols: 3, data: [150, 0, 95.5, 0, 150, 63.5, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.1, 0, 0, 0, 0]}
+"""
+
+
 def commands(*, full_size: bool) -> list[tuple[str, list[str]]]:
     """Pages with the lines of their sh blocks."""
     found = []
@@ -59,6 +67,7 @@ def run_page(lines: list[str], folder: Path) -> None:
     (folder / "photos").mkdir()
     draw_photo(folder / "photo.jpg", f35=28)
     draw_video(folder / "video.mp4")
+    (folder / "camera.yaml").write_text(CAMERA)
     draw_photo(folder / "photos" / "one.jpg", seed=1)
     draw_photo(folder / "photos" / "two.jpg", seed=2)
     makefile = (ROOT / "Makefile").read_text()

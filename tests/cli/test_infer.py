@@ -224,8 +224,7 @@ def cameras(tmp_path: Path) -> dict[str, Path]:
     """One camera in every form, of the picture's size or of twice that; EXIF tells another one."""
     files = {name: tmp_path / f"camera.{name}" for name in ("json", "yaml", "xml")}
     files["json"].write_text(JSON_CAMERA)
-    flow = ROS_CAMERA.replace("{rows: 3, cols: 3, data: ", "\n  rows: 3\n  cols: 3\n  data: ").replace("]}", "]")
-    files["yaml"].write_text(flow.replace("{rows: 1, cols: 4, data: ", "\n  rows: 1\n  cols: 4\n  data: "))
+    files["yaml"].write_text(ROS_CAMERA)
     storage = cv2.FileStorage(str(files["xml"]), cv2.FILE_STORAGE_WRITE)
     storage.write("image_width", 192)
     storage.write("image_height", 128)

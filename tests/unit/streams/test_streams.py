@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -192,6 +194,32 @@ def test_ctrl_c_while_waiting_stops_everything(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         next(results)
     assert results._pipeline.join(5)
+    model.close()
+
+
+@pytest.mark.parametrize("loop", ["stream", "for_each"])
+def test_a_real_ctrl_c_ends_the_streams_threads(loop):
+    model, _ = fake_depth()
+    results = model.stream(FRAMES * 1000)
+    seen = []
+
+    def see(result):
+        seen.append(result)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def run():
+        if loop == "for_each":
+            results.for_each(see)
+        with results:
+            for result in results:
+                see(result)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not any(thread.is_alive() for thread in results._pipeline._threads)
+    assert 3 <= len(seen) < 100
+    results.close()
     model.close()
 
 
