@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from faults import FAULTS
@@ -26,6 +26,8 @@ WARM_UP = 1000
 """Frames, at least: heaps of several threads grow to what their busiest moment asks for, in the first hundreds."""
 JUDGED = 10
 """Windows after the warm-up, at least: fewer tell nothing about growth."""
+
+Middle = Callable[[Iterable[float]], float]
 
 
 def main() -> None:
@@ -83,15 +85,15 @@ def row(name: str, marks: list[Mark]) -> str:
 def judge(warm: list[Mark]) -> list[str]:
     """RSS and its growth, the heap's growth, handles, threads, CPU time a frame and its drift.
 
-    From the median of the first fifth to that of the last: one reading has a frame more or less in it.
+    From the median of the first fifth to that of the last: one reading has a frame more or less in it. Of the heap, from
+    the lowest reading to the lowest: what is there when no frame is on its way can only be kept, or lost.
     """
     fifth = len(warm) // 5
 
-    def ends(value: Callable[[Mark], float]) -> tuple[float, float]:
-        first, last = (statistics.median(map(value, end)) for end in (warm[:fifth], warm[-fifth:]))
-        return first, last
+    def ends(value: Callable[[Mark], float], middle: Middle = statistics.median) -> tuple[float, float]:
+        return middle(map(value, warm[:fifth])), middle(map(value, warm[-fifth:]))
 
-    rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20)
+    rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20, min)
     files, threads = ends(lambda mark: mark.files), ends(lambda mark: mark.threads)
     cpu_ms, wall_ms = (
         ends(lambda mark: 1e3 * mark.cpu_s / WINDOW),
@@ -127,7 +129,7 @@ that the network ran for, "tiles" what was encoded of them.
 Growth is from the end of the warm-up to the end, of the longest run where there were several: medians of the first and
 the last fifth. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the heaps of the
 stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the growth of what
-is allocated and not given back (glibc's mallinfo2), in which a leak would show. A row of fewer than 20000 frames is no
+is allocated and not given back (glibc's mallinfo2), of the lowest readings; a leak would show in it. A row of fewer than 20000 frames is no
 proof over 20000.
 
 ## Faults on purpose

@@ -187,7 +187,7 @@ class EdgeDepth:
         guidance = guidance_of(caption=caption, detections=detections, scale_shift=scale_shift, kind=kind)
         policy = None if reuse is None else reuse_policy(reuse)
         ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
-        self._runner.check_process()
+        self._runner.check_open()
         return self._steps.finish(self._steps.run(self._steps.prepare(frame, ask)))
 
     async def ainfer(self, frame: object, **options: Any) -> DepthResult:
@@ -241,7 +241,7 @@ class EdgeDepth:
             DeviceError: a camera that doesn't open. While iterating: one that is gone.
             EdgeDepthError: while iterating, what infer() raises; the stream is then closed.
         """
-        self._runner.check_process()
+        self._runner.check_open()
         guidance = guidance_of(caption=caption, scale_shift=scale_shift)
         policy = None if reuse is None else reuse_policy(reuse)
         ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
@@ -258,7 +258,11 @@ class EdgeDepth:
         return DepthStream(frames, StreamSteps(self._steps, ask, options, reopen=self.reopen), options)
 
     def reopen(self) -> None:
-        """Close the stages and open them again, after a backend failed or hung."""
+        """Close the stages and open them again, after a backend failed or hung.
+
+        Raises:
+            StageError: after close().
+        """
         self._runner.reopen()
 
     @property

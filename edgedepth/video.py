@@ -44,5 +44,5 @@ def _log_level() -> tuple[Callable[[], int], Callable[[int], Any]]:
     """To get and set OpenCV's level: where it is depends on the version, and distributions' may lack it."""
     for place in (getattr(cv2.utils, "logging", None), cv2):
         if hasattr(place, "getLogLevel") and hasattr(place, "setLogLevel"):
-            return place.getLogLevel, place.setLogLevel  # type: ignore[union-attr,return-value]
+            return place.getLogLevel, place.setLogLevel  # type: ignore[union-attr]
     return lambda: _SILENT, lambda _: None

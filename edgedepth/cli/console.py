@@ -59,12 +59,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 @contextmanager
 def progress_bar(*, every: int = 1) -> Iterator[Progress]:
-    """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last."""
+    """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last.
+
+    A total of 0 is one that nobody knows.
+    """
     if not (sys.stderr.isatty() and is_installed("rich")):
 
         def line(step: str, done: int, total: int) -> None:
             if done % every == 0 or done == total:
-                note(f"[{done}/{total}] {step}")
+                note(f"[{done}/{total}] {step}" if total else f"[{done}] {step}")
 
         yield line
         return
@@ -81,7 +84,7 @@ def progress_bar(*, every: int = 1) -> Iterator[Progress]:
     )
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
-        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total or None)
 
 
 class _Lines(logging.Handler):

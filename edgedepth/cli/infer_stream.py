@@ -151,7 +151,7 @@ def _infer_all(
         try:
             for number, result in enumerate(results, start=done + 1):
                 folder.add(result)
-                progress(f"frame {number}", number, wanted if wanted < 10**9 else number)
+                progress(f"frame {number}", number, wanted if wanted < 10**9 else 0)
                 if number >= wanted:
                     break
         except KeyboardInterrupt:

@@ -110,19 +110,17 @@ class FrameFolder:
         (self.path / _LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _read(self, lines: list[str], about: dict[str, Any]) -> list[FrameRecord]:
-        if not lines:
-            return []
-        if lines[0] != json.dumps(about, sort_keys=True):
-            raise OutputError(
-                f"{self.path} holds frames of another source, model or set of options",
-                remedy=f"rm -r {self.path}, or choose another --out",
-            )
         records = []
         for line in lines[1:]:
             try:
                 records.append(FrameRecord(**json.loads(line)))
             except (ValueError, TypeError):
                 break  # the line that was being written
+        if records and lines[0] != json.dumps(about, sort_keys=True):
+            raise OutputError(
+                f"{self.path} holds frames of another source, model or set of options",
+                remedy=f"rm -r {self.path}, or choose another --out",
+            )
         return records
 
 

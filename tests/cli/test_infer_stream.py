@@ -135,6 +135,7 @@ def test_a_camera_that_is_stopped_still_writes_its_video(
     done = cli("infer", "0", "--out", tmp_path / "depth.mkv", "--near-m", "1", "--far-m", "4")
     assert done.code == 0, done.err
     assert "stopped after" in done.err
+    assert "] frame" not in done.err  # a line for every 30
     frames = len(read_depth_video(tmp_path / "depth.mkv"))
     assert f"{frames} frames" in done.out
     fps = cv2.VideoCapture(str(tmp_path / "depth.mkv")).get(cv2.CAP_PROP_FPS)
@@ -159,6 +160,11 @@ def test_a_camera_that_changes_its_size(tmp_path: Path) -> None:
             assert len(list((tmp_path / "made").glob("*.png"))) == 2
             assert not list(tmp_path.glob("*.mkv")) + list(tmp_path.glob(".*.mkv")) + list(tmp_path.glob("*.mp4"))
     model.close()
+
+
+def test_what_holds_no_frame_yet_keeps_nobody_out(tmp_path: Path) -> None:
+    FrameFolder(tmp_path / "depth", {"source": "a camera that never opened"})
+    assert FrameFolder(tmp_path / "depth", {"source": "another"}).records == []
 
 
 def test_too_few_frames_for_the_median_are_run_again(cli: Cli, video: Path, tmp_path: Path) -> None:

@@ -130,6 +130,19 @@ def test_a_backend_that_hangs_is_an_error_within_the_time_it_was_given():
     model.close()
 
 
+def test_a_closed_model_stays_closed():
+    model, stages = fake_depth()
+    results = model.stream(FRAMES * 100)
+    next(results)
+    model.close()
+    with pytest.raises(StageError, match="the model was closed"):
+        list(results)
+    for call in (model.reopen, lambda: model.infer(FRAMES[0]), lambda: model.stream(FRAMES)):
+        with pytest.raises(StageError, match="the model was closed"):
+            call()
+    assert stages.opened == stages.closed
+
+
 def test_a_stream_survives_one_that_hangs():
     model, stages = fake_depth(Fault("decoder", 2, "hang"), timeout_s=1.0)
     with model.stream(FRAMES) as results:
