@@ -85,15 +85,15 @@ def row(name: str, marks: list[Mark]) -> str:
 def judge(warm: list[Mark]) -> list[str]:
     """RSS and its growth, the heap's growth, handles, threads, CPU time a frame and its drift.
 
-    From the median of the first fifth to that of the last: one reading has a frame more or less in it. Of the heap, from
-    the lowest reading to the lowest: what is there when no frame is on its way can only be kept, or lost.
+    From the median of the first fifth to that of the last: one reading has a frame more or less in it. Of the heap,
+    from highest reading to highest: then a frame is in every step.
     """
     fifth = len(warm) // 5
 
     def ends(value: Callable[[Mark], float], middle: Middle = statistics.median) -> tuple[float, float]:
         return middle(map(value, warm[:fifth])), middle(map(value, warm[-fifth:]))
 
-    rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20, min)
+    rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20, max)
     files, threads = ends(lambda mark: mark.files), ends(lambda mark: mark.threads)
     cpu_ms, wall_ms = (
         ends(lambda mark: 1e3 * mark.cpu_s / WINDOW),
@@ -129,8 +129,9 @@ that the network ran for, "tiles" what was encoded of them.
 Growth is from the end of the warm-up to the end, of the longest run where there were several: medians of the first and
 the last fifth. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the heaps of the
 stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the growth of what
-is allocated and not given back (glibc's mallinfo2), of the lowest readings; a leak would show in it. A row of fewer than 20000 frames is no
-proof over 20000.
+is allocated and not given back (glibc's mallinfo2), from highest reading to highest, when a frame is in every step; a
+leak would show in it. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than 20000
+frames is no proof over 20000.
 
 ## Faults on purpose
 
@@ -142,7 +143,9 @@ sessions; streams can't tell them from real ones.
 {chr(10).join(faults)}
 
 Cameras that are lost and come back, drop frames, change their size or never open, videos with a broken tail, a callback
-that raises, Ctrl-C and a fork are in tests/unit/streams.
+that raises, Ctrl-C and a fork are in tests/unit/streams, real RTSP servers and GStreamer pipelines in its
+test_live_sources.py; Ctrl-C and SIGTERM sent to `edgedepth infer` in tests/cli/test_stopping.py; a live ROS 2 in
+tests/unit/ros/test_live.py.
 """
 
 
