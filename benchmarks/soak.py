@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--without", action="append", default=[], choices=("fake", "torch"), help="leave it out")
     parser.add_argument(
-        "--one-heap", action="append", default=[], metavar="NAME", help="run it with MALLOC_ARENA_MAX=1"
+        "--one-heap", action="append", default=[], metavar="NAME=PATH", help="a bundle, run with MALLOC_ARENA_MAX=1"
     )
     parser.add_argument("--frames", type=int, default=20_000, help="of each (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=1e9, help="the longest for each, in this run")
@@ -47,23 +47,22 @@ def main() -> None:
     args = parser.parse_args()
     models = {name: name for name in ("fake", "torch") if name not in args.without}
     models |= dict(word.split("=", 1) for word in args.bundle)
+    one_heap = {f"{name}, one heap": path for name, path in (word.split("=", 1) for word in args.one_heap)}
+    models |= one_heap
     args.journal.mkdir(parents=True, exist_ok=True)
-    named = {name: f"{name}, one heap" if name in args.one_heap else name for name in models}
-    journals = {
-        name: args.journal / f"{name}.{'one-heap.' * (name in args.one_heap)}every{args.move_every}.jsonl"
-        for name in models
-    }
+    files = {name: name.replace(", one heap", ".one-heap") for name in models}
+    journals = {name: args.journal / f"{file}.every{args.move_every}.jsonl" for name, file in files.items()}
     waiting: list[subprocess.Popen[bytes]] = []
     for name, model in models.items():
         words = [journals[name], "--model", model, "--frames", args.frames, "--minutes", args.minutes]
         words += ["--move-every", args.move_every]
         script = Path(__file__).with_name("soak_run.py")
-        env = {**os.environ, "MALLOC_ARENA_MAX": "1"} if name in args.one_heap else None
+        env = {**os.environ, "MALLOC_ARENA_MAX": "1"} if name in one_heap else None
         waiting.append(subprocess.Popen([sys.executable, str(script), *map(str, words)], env=env))
         if not args.together:
             waiting[-1].wait()
     failed = [name for name, process in zip(models, waiting, strict=True) if process.wait()]
-    rows = [row(named[name], read_journal(path)) for name, path in journals.items()]
+    rows = [row(name, read_journal(path)) for name, path in journals.items()]
     faults = [f"| {name} | {outcome()} |" for name, outcome in FAULTS.items()]
     args.out.write_text(page(rows, faults, args.move_every), encoding="utf-8")
     print(args.out.read_text())
