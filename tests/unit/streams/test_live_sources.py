@@ -118,7 +118,7 @@ with model, model.stream(pipeline, drop="none") as results:
 assert results.stats.reconnects == 1, results.stats  # it ends after 5 frames, and is started again
 assert {depth.shape for depth in depths} == {(120, 160)}
 try:
-    model.stream("nosuchelement ! appsink")
+    fake_depth()[0].stream("nosuchelement ! appsink")
 except Exception as error:
     assert type(error).__name__ == "DeviceError", error
 print("ran")
