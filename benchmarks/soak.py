@@ -1,164 +1,136 @@
 """Does it keep running? Thousands of frames through each backend, and faults on purpose. Writes measurements/soak.md.
 
-    python benchmarks/soak.py --bundle onnx=PATH --bundle openvino=PATH --frames 20000 --minutes 2
+    python benchmarks/soak.py --bundle onnx=PATH --bundle openvino=PATH --frames 20000 --move-every 20
 
-Each model runs its frames, or as many as fit into the minutes; the table says how many. Memory and handles are read
-after a tenth of them (warm-up) and at the end, latency as the median of the first and the last fifth after that.
+Besides the bundles, the shipped fake model and the torch backend run. Each model has a process of its own, one thread,
+and a journal under --journal: stopped, the same command goes on. --frames 0 only writes the page again.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import platform
 import statistics
-import time
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
-import psutil
-
-from edgedepth import EdgeDepth
-from edgedepth.core.errors import BackendTimeoutError, EdgeDepthError
-from edgedepth.fake_model import fake_depth
-from edgedepth.programs.faulty_session import Fault
+from faults import FAULTS
+from soak_run import WINDOW, Mark, read_journal
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "soak.md"
+WARM_UP = 1000
+"""Frames, at least: heaps of several threads grow to what their busiest moment asks for, in the first hundreds."""
+JUDGED = 10
+"""Windows after the warm-up, at least: fewer tell nothing about growth."""
+
+Middle = Callable[[Iterable[float]], float]
 
 
 def main() -> None:
     """Soak, plant faults, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument("--frames", type=int, default=20_000)
-    parser.add_argument("--minutes", type=float, default=2.0, help="the longest for each")
+    parser.add_argument("--without", action="append", default=[], choices=("fake", "torch"), help="leave it out")
+    parser.add_argument(
+        "--one-heap", action="append", default=[], metavar="NAME=PATH", help="a bundle, run with MALLOC_ARENA_MAX=1"
+    )
+    parser.add_argument("--frames", type=int, default=20_000, help="of each (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=1e9, help="the longest for each, in this run")
+    parser.add_argument("--move-every", type=int, default=1, metavar="N", help="something moves in every Nth frame")
+    parser.add_argument("--together", action="store_true", help="all at once, in place of one after the other")
+    parser.add_argument("--journal", type=Path, default=Path("soak"), help="a folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=PAGE)
     args = parser.parse_args()
-    rows = [soak("fake (no network)", fake_depth()[0], args.frames, args.minutes)]
-    for word in args.bundle:
-        name, _, path = word.partition("=")
-        rows.append(soak(name, EdgeDepth(path, self_test="never"), args.frames, args.minutes))
+    models = {name: name for name in ("fake", "torch") if name not in args.without}
+    models |= dict(word.split("=", 1) for word in args.bundle)
+    one_heap = {f"{name}, one heap": path for name, path in (word.split("=", 1) for word in args.one_heap)}
+    models |= one_heap
+    args.journal.mkdir(parents=True, exist_ok=True)
+    files = {name: name.replace(", one heap", ".one-heap") for name in models}
+    journals = {name: args.journal / f"{file}.every{args.move_every}.jsonl" for name, file in files.items()}
+    waiting: list[subprocess.Popen[bytes]] = []
+    for name, model in models.items():
+        words = [journals[name], "--model", model, "--frames", args.frames, "--minutes", args.minutes]
+        words += ["--move-every", args.move_every]
+        script = Path(__file__).with_name("soak_run.py")
+        env = {**os.environ, "MALLOC_ARENA_MAX": "1"} if name in one_heap else None
+        waiting.append(subprocess.Popen([sys.executable, str(script), *map(str, words)], env=env))
+        if not args.together:
+            waiting[-1].wait()
+    failed = [name for name, process in zip(models, waiting, strict=True) if process.wait()]
+    rows = [row(name, read_journal(path)) for name, path in journals.items()]
     faults = [f"| {name} | {outcome()} |" for name, outcome in FAULTS.items()]
-    args.out.write_text(page(rows, faults), encoding="utf-8")
+    args.out.write_text(page(rows, faults, args.move_every), encoding="utf-8")
     print(args.out.read_text())
+    sys.exit(f"stopped by an error: {', '.join(failed)}" if failed else 0)
 
 
-def soak(name: str, model: EdgeDepth, count: int, minutes: float) -> str:
-    """A row of the table."""
-    process = psutil.Process()
-    deadline = time.monotonic() + 60 * minutes
-    seconds: list[float] = []
-    marks: list[tuple[int, int, int, int]] = []  # frames, RSS, files, threads
-    last = time.perf_counter()
-    with model, model.stream(pictures(count, deadline), reuse=0.01) as results:
-        for number, _ in enumerate(results):
-            now = time.perf_counter()
-            seconds.append(now - last)
-            last = now
-            if number % 20 == 0:
-                gc.collect()
-                marks.append((number, process.memory_info().rss, process.num_fds(), process.num_threads()))
-    warm = marks[max(1, len(marks) // 10) :]
-    # Medians of the ends: one reading has a frame more or less in it.
-    part = max(1, len(warm) // 5)
-    first, final = ([statistics.median(mark[column] for mark in end) for column in (1, 2, 3)]
-                    for end in (warm[:part], warm[-part:]))  # fmt: skip
-    slice_ = seconds[len(seconds) // 10 :]
-    fifth = max(1, len(slice_) // 5)
-    before, after = statistics.median(slice_[:fifth]), statistics.median(slice_[-fifth:])
-    return (
-        f"| {name} | {len(seconds)} of {count} | {first[0] / 2**20:.0f} | {final[0] / first[0] - 1:+.2%} | "
-        f"{final[1] - first[1]:+.0f} | {final[2] - first[2]:+.0f} | {1e3 * before:.1f} | {after / before - 1:+.1%} |"
+def row(name: str, marks: list[Mark]) -> str:
+    """A row of the table: counts of all runs, the rest of the longest one after its warm-up."""
+    frames = max((mark.frame for mark in marks), default=0)
+    runs = Counter(mark.run for mark in marks)
+    tiles, decoded = sum(mark.tiles for mark in marks), sum(mark.decoded for mark in marks)
+    counts = [name, f"{frames}, {len(runs)} runs" if len(runs) > 1 else str(frames), str(decoded), str(tiles)]
+    longest = [mark for mark in marks if mark.run == runs.most_common(1)[0][0]]
+    warm = longest[max(WARM_UP // WINDOW, len(longest) // 10) :]
+    judged = judge(warm) if len(warm) >= JUDGED else ["too few to tell", *["-"] * 6]
+    return f"| {' | '.join(counts + judged)} |"
+
+
+def judge(warm: list[Mark]) -> list[str]:
+    """RSS and its growth, the heap's growth, handles, threads, CPU time a frame and its drift.
+
+    From the median of the first fifth to that of the last: one reading has a frame more or less in it. Of the heap,
+    from highest reading to highest: then a frame is in every step.
+    """
+    fifth = len(warm) // 5
+
+    def ends(value: Callable[[Mark], float], middle: Middle = statistics.median) -> tuple[float, float]:
+        return middle(map(value, warm[:fifth])), middle(map(value, warm[-fifth:]))
+
+    rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20, max)
+    files, threads = ends(lambda mark: mark.files), ends(lambda mark: mark.threads)
+    cpu_ms, wall_ms = (
+        ends(lambda mark: 1e3 * mark.cpu_s / WINDOW),
+        ends(lambda mark: 1e3 * mark.wall_s / WINDOW),
     )
+    return [
+        f"{rss[0]:.0f}",
+        f"{rss[1] / rss[0] - 1:+.2%}",
+        f"{used[1] - used[0]:+.2f}" if used[0] > 0 else "-",
+        f"{files[1] - files[0]:+.0f}, {threads[1] - threads[0]:+.0f}",
+        f"{cpu_ms[0]:.1f}",
+        f"{cpu_ms[1] / cpu_ms[0] - 1:+.1%}",
+        f"{wall_ms[0]:.0f}, {wall_ms[1] / wall_ms[0] - 1:+.0%}",
+    ]
 
 
-def pictures(count: int, deadline: float) -> Iterator[np.ndarray]:
-    """Noise over one picture, a part of which moves."""
-    rng = np.random.default_rng(0)
-    base = rng.integers(0, 255, (120, 160, 3), np.uint8)
-    for number in range(count):
-        if time.monotonic() > deadline:
-            return
-        picture = base.copy()
-        left = number % 100
-        picture[40:60, left : left + 20] = 255
-        yield picture
-
-
-def fails_once() -> str:
-    """A backend that raises mid-stream."""
-    model, _ = fake_depth(Fault("decoder", 50, "fail"))
-    with model, model.stream(pictures(100, float("inf"))) as results:
-        count = len(list(results))
-    return f"{count} of 100 results, opened anew {results.stats.restarts} time"
-
-
-def fails_again() -> str:
-    """A backend that goes on raising."""
-    model, _ = fake_depth(*(Fault("decoder", run, "crash") for run in range(50, 99)))
-    with model, model.stream(pictures(100, float("inf"))) as results:
-        count = 0
-        try:
-            for _ in results:
-                count += 1
-        except RuntimeError as error:
-            return f"{count} results, opened anew {results.stats.restarts} time, then the error: {error}"
-    return "NOT TOLD"
-
-
-def hangs() -> str:
-    """A backend that never comes back."""
-    model, stages = fake_depth(Fault("decoder", 5, "hang"), timeout_s=0.5)
-    with model:
-        for picture in pictures(5, float("inf")):
-            model.infer(picture)
-        start = time.monotonic()
-        try:
-            model.infer(next(pictures(1, float("inf"))))
-        except BackendTimeoutError as error:
-            told = f"after {time.monotonic() - start:.1f} s: {error.problem}"
-            model.reopen()
-            model.infer(next(pictures(1, float("inf"))))
-            stages.release()
-            return f"{told}; reopen() and on"
-    return "NOT TOLD"
-
-
-def gives_nan() -> str:
-    """A model that gives NaN."""
-    model, _ = fake_depth(Fault("decoder", 5, "nan"))
-    with model, model.stream(pictures(10, float("inf"))) as results:
-        try:
-            for _ in results:
-                pass
-        except EdgeDepthError as error:
-            return f"{results.stats.results} results, then the error: {error.problem}"
-    return "NOT TOLD"
-
-
-FAULTS = {
-    "a backend that raises mid-stream, once": fails_once,
-    "a backend that goes on raising": fails_again,
-    "a backend that hangs, timeout_s=0.5": hangs,
-    "a model that gives NaN": gives_nan,
-}
-
-
-def page(rows: list[str], faults: list[str]) -> str:
+def page(rows: list[str], faults: list[str], move_every: int) -> str:
     """docs/reliability.md."""
+    moves = (
+        "every frame" if move_every == 1 else f"every {move_every}th frame, and the others are equal to the one before"
+    )
     return f"""# Does it keep running?
 
-Written by `python benchmarks/soak.py`: {platform.machine()}, {os.cpu_count()} cores, shared with other work, so that
-latencies drift with the neighbours' load. A stream with `reuse=0.01` over a picture in which something moves. Memory,
-handles and threads: from the end of the warm-up (a tenth) to the end.
+Written by `python benchmarks/soak.py` on {platform.machine()}, {os.cpu_count()} cores, shared with other work: what a
+frame takes by the clock swings with the neighbours' load, so that drift is judged by its CPU time. A stream with
+`reuse=0.01`, each model on one thread in a process of its own. A square moves in {moves}. "decoded" counts the frames
+that the network ran for, "tiles" what was encoded of them.
 
-| model | frames | RSS MiB | growth | handles | threads | ms | drift |
-|---|---|---|---|---|---|---|---|
+| model | frames | decoded | tiles | RSS MiB | growth | heap MiB | handles, threads | CPU ms | drift | wall ms, drift |
+|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-Where fewer frames ran than were asked for, the time was up: that row is no proof over 20,000 frames.
+Growth is from the end of the warm-up to the end, of the longest run where there were several: medians of the first and
+the last fifth. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the heaps of the
+stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the growth of what
+is allocated and not given back (glibc's mallinfo2), from highest reading to highest, when a frame is in every step; a
+leak would show in it. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than 20000
+frames is no proof over 20000.
 
 ## Faults on purpose
 
@@ -170,7 +142,9 @@ sessions; streams can't tell them from real ones.
 {chr(10).join(faults)}
 
 Cameras that are lost and come back, drop frames, change their size or never open, videos with a broken tail, a callback
-that raises, Ctrl-C and a fork are in tests/unit/streams.
+that raises, Ctrl-C and a fork are in tests/unit/streams, real RTSP servers and GStreamer pipelines in its
+test_live_sources.py; Ctrl-C and SIGTERM sent to `edgedepth infer` in tests/cli/test_stopping.py; a live ROS 2 in
+tests/unit/ros/test_live.py.
 """
 
 

@@ -79,6 +79,9 @@ def camera_from_info(info: Mapping[str, Any], source: str) -> Intrinsics:
         KeyError, TypeError, ValueError: something is missing, or is no number.
         IntrinsicsError: it describes no camera.
     """
+    for name in ("camera_matrix", "distortion_coefficients"):
+        if not isinstance(info.get(name, {}), Mapping):
+            raise TypeError(f"{name} is no matrix with rows, cols and data")
     k = _numbers(info["camera_matrix"]["data"], 9)
     model, distortion = distortion_of(
         str(info.get("distortion_model", "none")),

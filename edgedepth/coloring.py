@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgedepth.core.errors import OptionError
 from edgedepth.core.session import Array
 
-__all__ = ["COLORMAPS", "color_range", "colorize", "stamp"]
+__all__ = ["COLORMAPS", "check_range", "color_range", "colorize", "stamp"]
 
 COLORMAPS = {
     "turbo": cv2.COLORMAP_TURBO,
@@ -92,13 +92,22 @@ def stamp(picture: Picture, text: str) -> None:
     cv2.putText(picture, text, (margin, margin + text_height), _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
-def _resolve_range(depth: Array, near_m: float | None, far_m: float | None) -> tuple[float, float]:
+def check_range(near_m: float | None, far_m: float | None) -> None:
+    """Refuse a range that isn't 0 < near_m < far_m; None is an end that nobody gave.
+
+    Raises:
+        OptionError: naming it.
+    """
     for name, value in (("near_m", near_m), ("far_m", far_m)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(f"{name} is {value}; allowed are metres above 0", remedy=f"or leave {name} out")
+    if near_m is not None and far_m is not None and near_m >= far_m:
+        raise OptionError(f"near_m is {near_m} and far_m {far_m}; near_m must be smaller", remedy="swap them")
+
+
+def _resolve_range(depth: Array, near_m: float | None, far_m: float | None) -> tuple[float, float]:
+    check_range(near_m, far_m)
     if near_m is not None and far_m is not None:
-        if near_m >= far_m:
-            raise OptionError(f"near_m is {near_m} and far_m {far_m}; near_m must be smaller", remedy="swap them")
         return near_m, far_m
     near, far = color_range(depth)
     if near_m is not None:

@@ -30,7 +30,7 @@ from edgedepth.runner import Program, Runner, check_timeout
 from edgedepth.runtimes.base import SessionOptions
 from edgedepth.sources import Source, open_source
 from edgedepth.stream_steps import StreamSteps
-from edgedepth.streams.options import Drop, StreamOptions
+from edgedepth.streams.options import FOV_FRAMES, Drop, StreamOptions
 from edgedepth.streams.sources import open_frames
 from edgedepth.streams.stream import DepthStream
 from edgedepth.tuning import tuned_tile_batch
@@ -196,7 +196,7 @@ class EdgeDepth:
         guidance = guidance_of(caption=caption, detections=detections, scale_shift=scale_shift, kind=kind)
         policy = None if reuse is None else reuse_policy(reuse)
         ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
-        self._runner.check_process()
+        self._runner.check_open()
         return self._steps.finish(self._steps.run(self._steps.prepare(frame, ask)))
 
     async def ainfer(self, frame: object, **options: Any) -> DepthResult:
@@ -214,7 +214,7 @@ class EdgeDepth:
         undistort: bool = False,
         reuse: float | ReusePolicy | None = None,
         drop: Drop | None = None,
-        fov_frames: int = 5,
+        fov_frames: int = FOV_FRAMES,
         max_age_s: float | None = None,
         reconnect_s: float = 10.0,
         restarts: int = 1,
@@ -250,7 +250,7 @@ class EdgeDepth:
             DeviceError: a camera that doesn't open. While iterating: one that is gone.
             EdgeDepthError: while iterating, what infer() raises; the stream is then closed.
         """
-        self._runner.check_process()
+        self._runner.check_open()
         guidance = guidance_of(caption=caption, scale_shift=scale_shift)
         policy = None if reuse is None else reuse_policy(reuse)
         ask = Ask(focal_px=focal_px, camera=camera, undistort=undistort, guidance=guidance, reuse=policy)
@@ -267,7 +267,11 @@ class EdgeDepth:
         return DepthStream(frames, StreamSteps(self._steps, ask, options, reopen=self.reopen), options)
 
     def reopen(self) -> None:
-        """Close the stages and open them again, after a backend failed or hung."""
+        """Close the stages and open them again, after a backend failed or hung.
+
+        Raises:
+            StageError: after close().
+        """
         self._runner.reopen()
 
     @property

@@ -36,6 +36,7 @@ class Runner:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._hangs = False
+        self._closed = False
         self.pool = open_pool()
         self._program: Program | None = None
 
@@ -55,9 +56,9 @@ class Runner:
 
         Raises:
             BackendTimeoutError: it takes longer than timeout_s, or an earlier call still hangs.
-            StageError: in a process that was forked after the model was opened.
+            StageError: after close(), or in a process that was forked after the model was opened.
         """
-        self.check_process()
+        self.check_open()
         with self._lock:
             if self._hangs:
                 raise BackendTimeoutError("a call from before still hasn't come back", remedy="reopen() the model")
@@ -73,8 +74,12 @@ class Runner:
                 ) from error
 
     def reopen(self) -> None:
-        """Close all stages and open them again; what hangs is left behind, with the memory that it holds."""
-        self.check_process()
+        """Close all stages and open them again; what hangs is left behind, with the memory that it holds.
+
+        Raises:
+            StageError: after close(), or in a fork.
+        """
+        self.check_open()
         with self._lock:
             if not self._hangs:
                 with contextlib.suppress(Exception):  # what is broken may not close either
@@ -88,9 +93,20 @@ class Runner:
         """Wait for the call that runs, and free the stages. Closing twice is fine; what hangs is left behind."""
         if os.getpid() != self._process:
             return  # they are the parent's
+        self._closed = True
         with self._lock:
             if not self._hangs:
                 self.pool.close()
+
+    def check_open(self) -> None:
+        """Refuse to run after close(), or in a forked process.
+
+        Raises:
+            StageError: which of them.
+        """
+        self.check_process()
+        if self._closed:
+            raise StageError("the model was closed", remedy="open an EdgeDepth again")
 
     def check_process(self) -> None:
         """Refuse to run in a forked process.

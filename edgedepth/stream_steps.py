@@ -17,7 +17,7 @@ from edgedepth.streams.frames import TimedFrame
 from edgedepth.streams.options import StreamOptions
 from edgedepth.streams.pipeline import DROP
 
-__all__ = ["FovMedian", "StreamSteps"]
+__all__ = ["FovMedian", "StreamSteps", "is_fault"]
 
 log = logging.getLogger("edgedepth")
 
@@ -104,7 +104,7 @@ class StreamSteps:
             try:
                 return self._steps.run(prepared, want_fov=want_fov)
             except Exception as error:
-                if not _is_fault(error) or self.restarts >= self._options.restarts:
+                if not is_fault(error) or self.restarts >= self._options.restarts:
                     raise
                 self.restarts += 1
                 log.warning("the backend failed at frame %s and is opened anew: %s", _index(prepared), error)
@@ -121,7 +121,7 @@ class StreamSteps:
         log.warning("%s; its field of view is taken to be the same", told)
 
 
-def _is_fault(error: Exception) -> bool:
+def is_fault(error: Exception) -> bool:
     """Whether the backend is to blame, and not the frame or the caller."""
     return isinstance(error, StageError | BackendTimeoutError) or not isinstance(error, EdgeDepthError)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,17 +17,38 @@ __all__ = ["VIDEO_SUFFIXES", "ForwardVideo", "quiet_opencv"]
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 """What is taken for a video, in lower case."""
 
+_SILENT = 0
+_FFMPEG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
+_FFMPEG_SILENT = "-8"
+
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep what OpenCV's backends write to stderr, a dozen lines for a missing camera, from our one line."""
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    """Keep what OpenCV's backends write to stderr, a dozen lines for a missing camera, from our one line.
+
+    FFmpeg's own level is read from the environment when the first video is opened, and stays; one that the user has
+    set is left alone.
+    """
+    get_level, set_level = _log_level()
+    level = get_level()
+    set_level(_SILENT)
+    ours = _FFMPEG_LEVEL not in os.environ and "OPENCV_FFMPEG_DEBUG" not in os.environ
+    if ours:
+        os.environ[_FFMPEG_LEVEL] = _FFMPEG_SILENT
     try:
         yield
     finally:
-        log.setLogLevel(level)
+        set_level(level)
+        if ours:
+            os.environ.pop(_FFMPEG_LEVEL, None)
+
+
+def _log_level() -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """To get and set OpenCV's level: where it is depends on the version, and distributions' may lack it."""
+    for place in (getattr(cv2.utils, "logging", None), cv2):
+        if hasattr(place, "getLogLevel") and hasattr(place, "setLogLevel"):
+            return place.getLogLevel, place.setLogLevel  # type: ignore[union-attr]
+    return lambda: _SILENT, lambda _: None
 
 
 class ForwardVideo:

@@ -32,6 +32,8 @@ def parse_camera_info(text: str) -> dict[str, Any]:
         elif outer is found:
             raise ValueError(f"line {number} is indented under nothing")
         if value:
+            if _depth(value):
+                raise ValueError(f"line {number} opens a bracket that isn't closed, or closes one too many")
             outer[name] = _value(value)
         else:
             outer = found[name] = {}
@@ -50,7 +52,7 @@ def _joined(text: str) -> list[tuple[int, str]]:
         if item.startswith("- ") and (last.endswith(":") or last.endswith(",]")):
             opened = last[:-1] if last.endswith("]") else f"{last} ["
             lines[-1] = (lines[-1][0], f"{opened}{item[2:]},]")
-        elif last.count("[") > last.count("]"):
+        elif _depth(last) > 0:
             lines[-1] = (lines[-1][0], f"{last} {item}")
         else:
             lines.append((number, line))
@@ -60,8 +62,27 @@ def _joined(text: str) -> list[tuple[int, str]]:
 def _value(text: str) -> Any:
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
-        return [_scalar(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+        return [_scalar(item) for item in _items(text)]
+    if text.startswith("{") and text.endswith("}"):
+        pairs = [item.partition(":") for item in _items(text)]
+        return {name.strip(): _value(value) for name, _, value in pairs}
     return _scalar(text)
+
+
+def _items(text: str) -> list[str]:
+    """What stands between the commas of a list or mapping in brackets, but not of those within it."""
+    items = [""]
+    for character in text[1:-1]:
+        if character == "," and _depth(items[-1]) == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return [item.strip() for item in items if item.strip()]
+
+
+def _depth(text: str) -> int:
+    """Brackets that are open at the end."""
+    return sum(text.count(opening) for opening in "[{") - sum(text.count(closing) for closing in "]}")
 
 
 def _scalar(text: str) -> int | float | str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from edgedepth import __version__
 from edgedepth.cli.console import note, print_error, show_log
+from edgedepth.cli.stopping import exit_code_of
 from edgedepth.core.errors import EdgeDepthError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -78,9 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeDepthError as error:
         print_error(error, as_json=args.json)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         note("edgedepth: interrupted")
-        return 130
+        return exit_code_of(interruption)
     except BrokenPipeError:
         # The reader of our output went away (edgedepth models | head): nothing is wrong, and nothing can be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

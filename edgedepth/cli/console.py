@@ -62,14 +62,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 def progress_bar(*, every: int = 1, eta: bool = False) -> Iterator[Progress]:
     """A Progress for a library call: a bar on a terminal, elsewhere a line for `every` so many steps and the last.
 
-    With `eta`, how long the rest will take is told as well.
+    A total of 0 is one that nobody knows. With `eta`, how long the rest will take is told as well.
     """
     left = TimeLeft()
     if not (sys.stderr.isatty() and is_installed("rich")):
 
         def line(step: str, done: int, total: int) -> None:
             if done % every == 0 or done == total:
-                note(f"[{done}/{total}] {step}" + (left.words(done, total) if eta else ""))
+                place = f"[{done}/{total}]" if total else f"[{done}]"
+                note(f"{place} {step}" + (left.words(done, total) if eta else ""))
             elif eta:
                 left.words(done, total)
 
@@ -97,7 +98,7 @@ def progress_bar(*, every: int = 1, eta: bool = False) -> Iterator[Progress]:
     ]
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
-        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total or None)
 
 
 class TimeLeft:

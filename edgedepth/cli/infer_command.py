@@ -3,11 +3,13 @@
     edgedepth infer photo.jpg --bundle BUNDLE --out depth
     edgedepth infer folder --backend onnx --focal-px 1450
     edgedepth infer photo.jpg --bundle RSA_BUNDLE --caption "An office with two desks and a chair"
+    edgedepth infer photo.jpg --camera camera.yaml --undistort --points ply
     edgedepth infer video.mp4 --out depth.mkv --reuse 0.01
 
-Writes NAME_depth.png (16 bit, millimetres) and NAME_color.png for each picture. The focal length is --focal-px, else
-the picture's own EXIF, else the model's prediction; the table tells which. Of a video it writes OUT.mkv (FFV1, 16 bit,
-millimetres) or a folder of PNGs, and OUT_color.mp4; run again after an interruption, it goes on where it was.
+Writes NAME_depth.png (16 bit, millimetres) and NAME_color.png for each picture. The focal length is --focal-px or
+--camera's, else the picture's own EXIF, else the model's prediction; the table tells which. Of a video it writes
+OUT.mkv (FFV1, 16 bit, millimetres) or a folder of PNGs, and OUT_color.mp4; run again after an interruption, it goes on
+where it was. A camera goes on until Ctrl-C, and is written then.
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from edgedepth.cameras.intrinsics import Intrinsics
+from edgedepth.cameras.points import Hole
+from edgedepth.cameras.undistort import Undistorter
 from edgedepth.cli.arguments import add_runner, open_runner
+from edgedepth.cli.camera_arguments import add_camera_arguments, camera_of
 from edgedepth.cli.console import error_facts, note, print_error, print_json, print_table
 from edgedepth.cli.infer_stream import add_stream_arguments, refuse_stream_arguments, run_stream, stream_source
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
 from edgedepth.facade import EdgeDepth
 from edgedepth.photos import Photo, list_photos, read_photo
 from edgedepth.programs.guidance import guidance_of, parse_detections
-from edgedepth.result import PNG16_MAX_M, DepthResult
+from edgedepth.result import PNG16_MAX_M, DepthResult, write_picture
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -43,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures, or folders of pictures; or one video, camera index or URL",
     )
     add_runner(parser)
-    parser.add_argument(
-        "--focal-px", type=float, metavar="F", help="the camera's focal length in pixels; wins over EXIF"
-    )
+    add_camera_arguments(parser)
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         "--caption",
@@ -65,7 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("depth"), metavar="DIR", help="where to write (default: %(default)s)"
     )
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds after which a hung backend is an error")
     add_stream_arguments(parser)
+    parser.add_argument(
+        "--points",
+        choices=("ply", "npz"),
+        help="also write NAME_points: coloured points in metres (npz: in the picture's order, with the holes' reasons)",
+    )
     parser.add_argument("--npy", action="store_true", help="also write NAME_depth.npy: float32 metres, not rounded")
 
 
@@ -75,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
     if (source := stream_source(args)) is not None:
         return run_stream(args, source, guidance)
     refuse_stream_arguments(args)
+    if args.points and args.relative:
+        raise OptionError("--points are in metres, and --relative gives none", remedy="leave one of them out")
+    asked = {**guidance, "focal_px": args.focal_px, "camera": camera_of(args), "undistort": args.undistort}
     paths = list_photos(args.images)
     names = _unique_names(paths)
     try:
@@ -88,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     with open_runner(args) as model:
         for path, name in zip(paths, names, strict=True):
             try:
-                done.append(_run_one(model, path, args.out / name, args, guidance))
+                done.append(_run_one(model, path, args.out / name, args, asked=asked))
             except EdgeDepthError as error:
                 note(f"{path}:")
                 print_error(error, as_json=False)
@@ -120,31 +133,52 @@ def _guidance(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_one(
-    model: EdgeDepth, path: Path, out: Path, args: argparse.Namespace, guidance: dict[str, Any]
+    model: EdgeDepth, path: Path, out: Path, args: argparse.Namespace, *, asked: dict[str, Any]
 ) -> dict[str, Any]:
-    """Read a picture, run it, write its files; `out` is what their names begin with."""
+    """Read a picture, run it as it is `asked`, write its files; `out` is what their names begin with."""
     photo = read_photo(path)
-    result, source = _infer(model, photo, args.focal_px, guidance)
+    rgb, camera = photo.pixels_rgb, asked["camera"]
+    result, source = _infer(model, photo, asked)
     note(f"{path}: {_told(result, source)}")
     metric = result.kind == "metric"
     beyond = float(np.mean(result.depth > PNG16_MAX_M)) if metric else 0.0
     if beyond > 0 and not args.npy:
         note(f"{path}: {beyond:.1%} of it lie beyond {PNG16_MAX_M} m, where a 16-bit PNG ends; --npy keeps them")
-    files = _save(result, out, npy=args.npy)
-    facts = {"image": str(path), **result.summary(), "focal_source": source}
-    return {**facts, "beyond_png16": beyond, "files": files}
+    files = _save(result, out, args)
+    facts = {"image": str(path), **result.summary(), "focal_source": source, "beyond_png16": beyond}
+    if camera is not None and args.undistort:
+        rgb = Undistorter(camera.for_frame(rgb.shape[1], rgb.shape[0]))(rgb)
+        files["undistorted"] = str(write_picture(f"{out}_undistorted.png", np.ascontiguousarray(rgb[..., ::-1])))
+    if args.points:
+        cloud = result.point_cloud(rgb, near_m=args.near_m or 0.0, far_m=args.far_m or math.inf)
+        files["points"] = str(cloud.save(f"{out}_points.{args.points}"))
+        facts |= {"points": int(np.count_nonzero(cloud.holes == Hole.NONE)), "holes": cloud.hole_counts()}
+    return {**facts, "files": files}
 
 
-def _infer(model: EdgeDepth, photo: Photo, focal_px: float | None, guidance: dict[str, Any]) -> tuple[DepthResult, str]:
+def _infer(model: EdgeDepth, photo: Photo, asked: dict[str, Any]) -> tuple[DepthResult, str]:
     """The depth, and in words where its focal length came from."""
-    if focal_px is not None:
-        return model.infer(photo.pixels_rgb, focal_px=focal_px, **guidance), "given by --focal-px"
-    result = model.infer(photo.pixels_rgb, focal_px=photo.focal_px, **guidance)
+    if asked["focal_px"] is not None:
+        return model.infer(photo.pixels_rgb, **asked), "given by --focal-px"
+    if (camera := asked["camera"]) is not None:
+        words = _camera_words(camera, photo.pixels_rgb.shape[:2], undistorted=asked["undistort"])
+        return model.infer(photo.pixels_rgb, **asked), words
+    result = model.infer(photo.pixels_rgb, **{**asked, "focal_px": photo.focal_px})
     if photo.focal_px is not None:
         return result, photo.focal_source
     if math.isnan(result.focal_px):
         return result, f"not known ({photo.focal_source}), and not needed for this model's depth"
     return result, f"predicted by the model ({photo.focal_source})"
+
+
+def _camera_words(camera: Intrinsics, size: tuple[int, int], *, undistorted: bool) -> str:
+    """Where the focal length came from, and what was done to the picture."""
+    words = f"by --camera {camera.source}"
+    if size != (camera.height, camera.width):
+        words += f", scaled from {camera.width} x {camera.height}"
+    if undistorted:
+        return f"{words}, undistorted"
+    return f"{words}; its distortion is left in (--undistort takes it out)" if camera.distorts else words
 
 
 def _told(result: DepthResult, source: str) -> str:
@@ -164,11 +198,11 @@ def _told(result: DepthResult, source: str) -> str:
     return told
 
 
-def _save(result: DepthResult, out: Path, *, npy: bool) -> dict[str, str]:
-    files = {"color": result.save_color(f"{out}_color.png")}
+def _save(result: DepthResult, out: Path, args: argparse.Namespace) -> dict[str, str]:
+    files = {"color": result.save_color(f"{out}_color.png", args.near_m, args.far_m)}
     if result.kind == "metric":
         files["depth_png16_mm"] = result.save_png16(f"{out}_depth.png")
-    if npy:
+    if args.npy:
         files["depth_npy_m" if result.kind == "metric" else "depth_npy_no_unit"] = result.save_npy(f"{out}_depth.npy")
     return {kind: str(path) for kind, path in files.items()}
 

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from edgedepth.camera_files import read_intrinsics
 from edgedepth.cli.arguments import open_runner
+from edgedepth.cli.camera_arguments import camera_of
 from edgedepth.cli.console import note, print_json, progress_bar
-from edgedepth.coloring import color_range, colorize
+from edgedepth.cli.stopping import sigterm_interrupts
 from edgedepth.core.errors import OptionError
+from edgedepth.core.heap import share_one_heap
 from edgedepth.facade import EdgeDepth
 from edgedepth.result import PNG16_MAX_M
+from edgedepth.streams.folder_to_video import write_depth_videos
 from edgedepth.streams.frame_folder import FrameFolder, FrameRecord
+from edgedepth.streams.options import FOV_FRAMES
 from edgedepth.streams.sources import is_live, is_stream, open_frames
-from edgedepth.streams.writers import DepthVideoWriter, open_color_video
+from edgedepth.streams.writers import check_gray16
 
 __all__ = ["add_stream_arguments", "refuse_stream_arguments", "run_stream", "stream_source"]
 
@@ -41,10 +42,7 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHANGE",
         help="don't encode tiles again that changed by less (0..1 of the picture's range; 0: by nothing at all)",
     )
-    group.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: JSON, ROS CameraInfo, OpenCV, or EXIF")
-    group.add_argument("--undistort", action="store_true", help="take --camera's distortion out of the frames first")
-    group.add_argument("--frames", type=int, metavar="N", help="stop after so many (cameras go on for ever)")
-    group.add_argument("--timeout", type=float, metavar="S", help="seconds after which a hung backend is an error")
+    group.add_argument("--frames", type=int, metavar="N", help="stop after so many (cameras go on until Ctrl-C)")
 
 
 def stream_source(args: argparse.Namespace) -> str | None:
@@ -66,43 +64,52 @@ def refuse_stream_arguments(args: argparse.Namespace) -> None:
     Raises:
         OptionError: naming it.
     """
-    for name in ("reuse", "camera", "undistort", "frames", "timeout"):
-        if getattr(args, name) not in (None, False):
+    for name in ("reuse", "frames"):
+        if getattr(args, name) is not None:
             raise OptionError(f"--{name} is for videos and cameras, and these are pictures", remedy="leave it out")
 
 
 def run_stream(args: argparse.Namespace, source: str, guidance: dict[str, Any]) -> int:
     """Run a stream, write it, and say what it cost."""
-    if args.npy or "kind" in guidance or "detections" in guidance:
-        raise OptionError("--npy, --relative and --detections are for pictures", remedy="leave them out")
+    if args.npy or args.points or "kind" in guidance or "detections" in guidance:
+        raise OptionError("--npy, --points, --relative and --detections are for pictures", remedy="leave them out")
     if args.frames is not None and args.frames < 1:
         raise OptionError(f"--frames is {args.frames}; allowed are numbers from 1 on", remedy="leave it out")
     video = args.out if args.out.suffix.lower() == ".mkv" else None
     if video is None and args.out.suffix:
         raise OptionError(f"--out {args.out} is neither a .mkv nor a folder", remedy="--out depth.mkv")
+    share_one_heap()
+    camera = camera_of(args)
+    if video is not None:
+        check_gray16()
     live = is_live(source)
     # A video that is none is refused before a model is opened; a camera bears only one opener.
     opened = None if live else open_frames(source, color="rgb", reconnect_s=0.0, skip=0)
-    fps, count = (opened.fps or 30.0, opened.count) if opened else (30.0, None)
-    camera = read_intrinsics(args.camera) if args.camera else None
+    count = opened.count if opened else None
     with open_runner(args) as model:
         about = {
             "source": source,
             "source_bytes": Path(source).stat().st_size if Path(source).is_file() else None,
             "model": model.spec.weights_sha256,
             "backend": model.backend,
+            "precision": model.bundle.manifest.precision if model.bundle else None,
             "reuse": args.reuse,
             "focal_px": args.focal_px,
-            "camera": str(args.camera),
+            "camera": repr(camera),
             "undistort": args.undistort,
+            "guidance": repr(guidance),
         }
         folder = FrameFolder(Path(f"{video}.frames") if video else args.out, about)
         options = {**guidance, "camera": camera, "undistort": args.undistort}
-        restarts = _infer_all(args, model, source, folder, options, live=live, count=count)
-        facts = _facts(folder.records) | {"restarts": restarts}
-        if args.reuse is not None and not live and folder.records:
-            facts["against_fresh"] = _against_fresh(model, source, folder, options)
-    facts["files"] = _write(folder, video, fps)
+        with sigterm_interrupts():
+            restarts = _infer_all(args, model, source, folder, options, live=live, count=count)
+            facts = _facts(folder.records) | {"restarts": restarts}
+            if args.reuse is not None and not live and folder.records:
+                facts["against_fresh"] = _against_fresh(model, source, folder, options)
+    fps = (opened.fps if opened else _fps(folder.records)) or 30.0
+    facts["files"] = write_depth_videos(
+        folder, video, fps=fps, near_m=args.near_m, far_m=args.far_m, trained=model.spec.trained
+    )
     if args.json:
         print_json(facts)
     else:
@@ -121,6 +128,13 @@ def _infer_all(
     count: int | None,
 ) -> int:
     """Run the frames that aren't there yet. Returns how often the backend was opened anew."""
+    if args.focal_px is not None:
+        options = {**options, "focal_px": args.focal_px}
+    elif options["camera"] is None and folder.records:
+        if len(folder.records) < FOV_FRAMES:  # the median isn't known yet: what they were given would stay
+            folder.start_over()
+        elif folder.records[-1].focal_px is not None:
+            options = {**options, "focal_px": folder.records[-1].focal_px}  # the median that the run was fixed to
     done = len(folder.records)
     if done and live:
         raise OptionError(f"{folder.path} holds frames of an earlier run, and a camera can't be gone on with",
@@ -130,20 +144,28 @@ def _infer_all(
         note(f"going on after {done} frames that {folder.path} holds")
     if done >= wanted:
         return 0
-    if args.focal_px is not None:
-        options = {**options, "focal_px": args.focal_px}
-    elif options["camera"] is None and done and folder.records[-1].focal_px is not None:
-        options = {**options, "focal_px": folder.records[-1].focal_px}  # the median that the run was fixed to
     with (
         model.stream(source, reuse=args.reuse, skip=done, **options) as results,
         progress_bar(every=max(1, wanted // 20) if wanted < 10**9 else 30) as progress,
     ):
-        for number, result in enumerate(results, start=done + 1):
-            folder.add(result)
-            progress(f"frame {number}", number, wanted if wanted < 10**9 else number)
-            if number >= wanted:
-                break
+        try:
+            for number, result in enumerate(results, start=done + 1):
+                folder.add(result)
+                progress(f"frame {number}", number, wanted if wanted < 10**9 else 0)
+                if number >= wanted:
+                    break
+        except KeyboardInterrupt:
+            if not (live and folder.records):
+                note(f"{len(folder.records)} frames are kept in {folder.path}; the same command goes on there")
+                raise
+            note(f"stopped after {len(folder.records)} frames")  # a camera has no other end
         return results.stats.restarts
+
+
+def _fps(records: list[FrameRecord]) -> float | None:
+    """Frames a second that came of a camera; None where that can't be told."""
+    seconds = records[-1].time_s - records[0].time_s if records else 0.0
+    return min(1000.0, (len(records) - 1) / seconds) if seconds > 0 else None
 
 
 def _facts(records: list[FrameRecord]) -> dict[str, Any]:
@@ -180,37 +202,9 @@ def _against_fresh(model: EdgeDepth, source: str, folder: FrameFolder, options: 
         "frames": len(fresh_ms),
         "abs_rel": statistics.fmean(errors) if errors else math.nan,
         "abs_rel_worst": max(errors, default=math.nan),
-        "fresh_ms": statistics.median(fresh_ms),
-        "speed_up": statistics.median(fresh_ms) / mean_ms,
+        "fresh_ms": statistics.fmean(fresh_ms),
+        "speed_up": statistics.fmean(fresh_ms) / mean_ms,  # means both: what all frames took
     }
-
-
-def _write(folder: FrameFolder, video: Path | None, fps: float) -> list[str]:
-    """Make the videos of the frames; the colours have one range for all."""
-    if not folder.records:
-        raise OptionError("the source gave no frame", remedy="check that it plays")
-    first = folder.millimetres(folder.records[0])
-    sampled = [folder.millimetres(record) for record in folder.records[:: max(1, len(folder.records) // 16)]]
-    near_m, far_m = color_range(np.concatenate(sampled).astype(np.float32) / 1e3)
-    color_path = (video or folder.path / "depth.mkv").with_name(f"{video.stem if video else 'depth'}_color.mp4")
-    color = open_color_video(color_path, size=first.shape, fps=fps)
-    depth = DepthVideoWriter(video, size=first.shape, fps=fps) if video else None
-    try:
-        for record in folder.records:
-            millimetres = folder.millimetres(record)
-            if depth is not None:
-                depth.write(millimetres)
-            if millimetres.shape != first.shape:
-                millimetres = cv2.resize(millimetres, first.shape[::-1], interpolation=cv2.INTER_NEAREST)  # type: ignore[assignment]
-            color.write(colorize(millimetres.astype(np.float32) / 1e3, near_m, far_m))
-    finally:
-        color.release()
-        if depth is not None:
-            depth.close()
-    if video is None:
-        return [str(folder.path), str(color_path)]
-    shutil.rmtree(folder.path)
-    return [str(video), str(color_path)]
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -2,14 +2,15 @@
 
     python -m edgedepth.ros --ros-args -p bundle:=/models/mini -r image:=/camera/image_raw
 
-Only the newest frame is kept while one runs. It hasn't been run under a live ROS by its authors.
+Only the newest frame is kept while one runs. It was run under ROS 2 Kilted on a PC, and on no robot yet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgedepth.core.errors import EdgeDepthError
+from edgedepth.core.errors import EdgeDepthError, OptionError
+from edgedepth.core.heap import share_one_heap
 from edgedepth.core.optional import require
 from edgedepth.ros.messages import (
     camera_info_fields,
@@ -22,6 +23,7 @@ from edgedepth.ros.messages import (
     point_cloud2_fields,
 )
 from edgedepth.ros.settings import DepthWork, NodeSettings
+from edgedepth.stream_steps import is_fault
 
 __all__ = ["DepthNode", "main"]
 
@@ -64,6 +66,8 @@ class DepthNode:
         try:
             result, camera, cloud = self._work.infer(self._read(message), self._camera)
         except EdgeDepthError as error:
+            if is_fault(error):  # opened anew already: whoever started the node has to know
+                raise
             self._node.get_logger().error(str(error))
             return
         stamp = message.header.stamp
@@ -77,21 +81,28 @@ class DepthNode:
 
 
 def main() -> None:
-    """Run the node until it is stopped.
+    """Run the node until it is stopped: by Ctrl-C, SIGTERM, or ROS.
 
     Raises:
-        MissingExtraError: rclpy isn't there: source ROS's setup.bash, it doesn't come from pip.
+        MissingExtraError: rclpy isn't there: source ROS's setup.bash.
+        EdgeDepthError: the model doesn't open, or its backend fails again after it was opened anew.
     """
+    share_one_heap()
     rclpy: Any = require("rclpy", extra="ros", purpose="to run the node, after ROS's setup.bash was sourced,")
     messages: Any = require("sensor_msgs.msg", extra="ros", purpose="to run the node")
     qos: Any = require("rclpy.qos", extra="ros", purpose="to run the node")
+    executors: Any = require("rclpy.executors", extra="ros", purpose="to run the node")
+    exceptions: Any = require("rclpy.exceptions", extra="ros", purpose="to run the node")
     rclpy.init()
     node = rclpy.create_node("edgedepth")
     try:
         newest = qos.QoSProfile(depth=1, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
-        DepthNode(node, messages, newest)
+        try:
+            DepthNode(node, messages, newest)
+        except exceptions.ParameterException as error:
+            raise OptionError(f"ROS refuses a parameter: {error}", remedy="correct the launch file") from error
         rclpy.spin(node)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, executors.ExternalShutdownException):  # the latter for SIGTERM
         pass
     finally:
         node.destroy_node()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,9 +16,11 @@ from edgedepth.cameras.points import PointCloud
 from edgedepth.core.errors import OptionError
 from edgedepth.facade import EdgeDepth
 from edgedepth.result import DepthResult
-from edgedepth.stream_steps import FovMedian
+from edgedepth.stream_steps import FovMedian, is_fault
 
 __all__ = ["DepthWork", "NodeSettings"]
+
+log = logging.getLogger("edgedepth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class NodeSettings:
         near_m: points nearer than this are left out.
         far_m: points farther than this are left out.
         timeout_s: after which a hung backend is an error; 0: never.
+        restarts: how often a backend that fails or hangs is opened anew; then the node ends with its error.
         fov_frames: without CameraInfo, as of EdgeDepth.stream().
     """
 
@@ -50,6 +54,7 @@ class NodeSettings:
     near_m: float = 0.0
     far_m: float = 100.0
     timeout_s: float = 0.0
+    restarts: int = 1
     fov_frames: int = 5
 
     @classmethod
@@ -94,6 +99,7 @@ class DepthWork:
     """
 
     def __init__(self, model: EdgeDepth, settings: NodeSettings) -> None:
+        self.restarts = 0
         self._model = model
         self._settings = settings
         self._fov = FovMedian(settings.fov_frames)
@@ -125,7 +131,7 @@ class DepthWork:
         if camera is None and not self._fov.wanted and self._fov.value is not None:
             focal_px = 0.5 * rgb.shape[1] / np.tan(0.5 * np.radians(self._fov.value)).item()
         undistort = settings.undistort and camera is not None
-        result = self._model.infer(rgb, camera=camera, focal_px=focal_px, undistort=undistort, reuse=reuse)
+        result = self._infer(rgb, camera=camera, focal_px=focal_px, undistort=undistort, reuse=reuse)
         if camera is None and focal_px is None:
             self._fov.add(result.fov_deg)
         cloud = None
@@ -133,3 +139,14 @@ class DepthWork:
             colors = None if undistort else rgb  # an undistorted frame's colours stay in the model
             cloud = result.point_cloud(colors, near_m=settings.near_m, far_m=settings.far_m)
         return result, result.intrinsics(), cloud
+
+    def _infer(self, rgb: npt.NDArray[np.uint8], **options: Any) -> DepthResult:
+        while True:
+            try:
+                return self._model.infer(rgb, **options)
+            except Exception as error:
+                if not is_fault(error) or self.restarts >= self._settings.restarts:
+                    raise
+                self.restarts += 1
+                log.warning("the backend failed and is opened anew: %s", error)
+                self._model.reopen()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from edgedepth.programs.frames import Color
 from edgedepth.streams.frames import SourceFacts, TimedFrame
 from edgedepth.video import quiet_opencv
 
-__all__ = ["CameraSource", "OpenCapture", "VideoSource"]
+__all__ = ["CameraSource", "OpenCapture", "VideoSource", "built_with"]
 
 log = logging.getLogger("edgedepth")
 
@@ -24,6 +26,11 @@ OpenCapture = Callable[[int | str], Any]
 """Opens what behaves as cv2.VideoCapture: isOpened(), read(), release()."""
 
 _RETRY_S = 0.2
+_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 15_000, 5_000
+"""Of a URL and of a frame of it: FFmpeg looks at a stream for some seconds as it opens it, and would wait half a minute
+for a server that has gone silent."""
+_SILENCE_S = 1.0
+"""A read without a frame that took so long was given up by its timeout: the camera is gone, and not a frame."""
 _MISSES = 5
 """So many reads without a frame, one after the other, and a camera counts as gone: single ones drop frames."""
 
@@ -136,6 +143,7 @@ class CameraSource:
         index = misses = 0
         try:
             while True:
+                started = time.monotonic()
                 found, bgr = self._camera.read()
                 if found and bgr is not None:
                     misses = 0
@@ -144,7 +152,7 @@ class CameraSource:
                     continue
                 misses += 1
                 self.facts.missed += 1
-                if misses >= _MISSES:
+                if misses >= _MISSES or time.monotonic() - started >= _SILENCE_S:
                     self._reconnect()
                     misses = 0
                 else:
@@ -182,14 +190,24 @@ class CameraSource:
         return None
 
 
+@functools.cache
+def built_with(library: str) -> bool:
+    """Whether this OpenCV can use FFMPEG or GStreamer. Its registry names both, also where only a plug-in would."""
+    return re.search(rf"\b{library}:\s+YES", cv2.getBuildInformation()) is not None
+
+
 def _open_with_opencv(address: int | str) -> cv2.VideoCapture:
     if isinstance(address, str) and " ! " in address:
-        if "GStreamer:                   YES" not in cv2.getBuildInformation():
+        if not built_with("GStreamer"):
             raise UnsupportedError(
                 "this OpenCV was built without GStreamer: the wheels of PyPI are",
                 remedy="use the OpenCV of JetPack or of the distribution, or a URL or index in place of the pipeline",
             )
         return cv2.VideoCapture(address, cv2.CAP_GSTREAMER)
+    if isinstance(address, str) and built_with("FFMPEG"):
+        open_ms, read_ms = cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC
+        limits = (open_ms, _OPEN_TIMEOUT_MS, read_ms, _READ_TIMEOUT_MS)
+        return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
     return cv2.VideoCapture(address)
 
 

@@ -52,8 +52,8 @@ class FrameFolder:
             path.mkdir(parents=True, exist_ok=True)
             lines = (path / _LOG).read_text(encoding="utf-8").splitlines() if (path / _LOG).exists() else []
             self.records = self._read(lines, about)
-            head = [json.dumps(about, sort_keys=True), *(json.dumps(_plain(record)) for record in self.records)]
-            (path / _LOG).write_text("\n".join(head) + "\n", encoding="utf-8")
+            self._about = json.dumps(about, sort_keys=True)
+            self._write_log()
         except OSError as error:
             raise OutputError(f"{path} can't be written: {error.strerror}", remedy="choose another --out") from error
 
@@ -83,6 +83,11 @@ class FrameFolder:
             raise OutputError(f"{self.path} can't be written: {error.strerror}", remedy="free space") from error
         self.records.append(record)
 
+    def start_over(self) -> None:
+        """Forget the frames; their files are written again."""
+        self.records.clear()
+        self._write_log()
+
     def millimetres(self, record: FrameRecord) -> npt.NDArray[np.uint16]:
         """A frame's depth, (H, W) uint16; 0 is no data.
 
@@ -100,20 +105,22 @@ class FrameFolder:
         """Where a frame's depth is."""
         return self.path / f"{index:06}.png"
 
+    def _write_log(self) -> None:
+        lines = [self._about, *(json.dumps(_plain(record)) for record in self.records)]
+        (self.path / _LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     def _read(self, lines: list[str], about: dict[str, Any]) -> list[FrameRecord]:
-        if not lines:
-            return []
-        if lines[0] != json.dumps(about, sort_keys=True):
-            raise OutputError(
-                f"{self.path} holds frames of another source, model or set of options",
-                remedy=f"rm -r {self.path}, or choose another --out",
-            )
         records = []
         for line in lines[1:]:
             try:
                 records.append(FrameRecord(**json.loads(line)))
             except (ValueError, TypeError):
                 break  # the line that was being written
+        if records and lines[0] != json.dumps(about, sort_keys=True):
+            raise OutputError(
+                f"{self.path} holds frames of another source, model or set of options",
+                remedy=f"rm -r {self.path}, or choose another --out",
+            )
         return records
 
 

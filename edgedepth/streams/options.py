@@ -7,7 +7,10 @@ from typing import Literal, get_args
 
 from edgedepth.core.errors import OptionError
 
-__all__ = ["Drop", "StreamOptions"]
+__all__ = ["FOV_FRAMES", "Drop", "StreamOptions"]
+
+FOV_FRAMES = 5
+"""Of how many first predictions a stream's field of view is the median, unless told otherwise."""
 
 Drop = Literal["oldest", "none"]
 
@@ -21,7 +24,7 @@ class StreamOptions:
     """
 
     drop: Drop | None = None
-    fov_frames: int = 5
+    fov_frames: int = FOV_FRAMES
     max_age_s: float | None = None
     reconnect_s: float = 10.0
     restarts: int = 1

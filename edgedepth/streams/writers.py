@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgedepth.core.errors import OutputError
 from edgedepth.video import quiet_opencv
 
-__all__ = ["DepthVideoWriter", "can_write_gray16", "open_color_video", "read_depth_video"]
+__all__ = ["DepthVideoWriter", "can_write_gray16", "check_gray16", "open_color_video", "read_depth_video"]
 
 _GRAY16 = (cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0)
 _RAW = (cv2.CAP_PROP_CONVERT_RGB, 0)
@@ -35,10 +35,7 @@ class DepthVideoWriter:
     def __init__(self, path: Path, *, size: tuple[int, int], fps: float) -> None:
         if path.suffix.lower() != ".mkv":
             raise OutputError(f"{path.name} is not Matroska, which holds 16-bit depth", remedy="call it depth.mkv")
-        if not can_write_gray16():
-            raise OutputError(
-                "this OpenCV can't write 16-bit FFV1 without loss", remedy="name a folder in place of the .mkv"
-            )
+        check_gray16()
         self._size = size
         self._writer = _open(path, "FFV1", fps, size, _GRAY16)
 
@@ -88,6 +85,18 @@ def read_depth_video(path: Path) -> npt.NDArray[np.uint16]:
     if not frames or frames[0].dtype != np.uint16:
         raise OutputError(f"{path} is no video of 16-bit depth", remedy="write it with edgedepth infer --out X.mkv")
     return np.stack(frames)
+
+
+def check_gray16() -> None:
+    """Refuse an OpenCV whose FFV1 isn't lossless in 16 bits.
+
+    Raises:
+        OutputError: this one's isn't.
+    """
+    if not can_write_gray16():
+        raise OutputError(
+            "this OpenCV can't write 16-bit FFV1 without loss", remedy="name a folder in place of the .mkv"
+        )
 
 
 @functools.cache

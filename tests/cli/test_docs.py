@@ -19,6 +19,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 FENCE = re.compile(r"^```sh( full-size)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+CAMERA = """image_width: 192
+image_height: 128
+camera_matrix: {rows: 3, cols: 3, data: [150, 0, 95.5, 0, 150, 63.5, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.1, 0, 0, 0, 0]}
+"""
+
+
 def commands(*, full_size: bool) -> list[tuple[str, list[str]]]:
     """Pages with the lines of their sh blocks."""
     found = []
@@ -70,6 +78,7 @@ def run_page(cli: Cli, exported: Callable[..., Path], tmp_path: Path, monkeypatc
     (tmp_path / "photos").mkdir()
     draw_photo(tmp_path / "photo.jpg", f35=28)
     draw_video(tmp_path / "video.mp4")
+    (tmp_path / "camera.yaml").write_text(CAMERA)
     draw_photo(tmp_path / "photos" / "one.jpg", seed=1)
     draw_photo(tmp_path / "photos" / "two.jpg", seed=2)
     monkeypatch.chdir(tmp_path)

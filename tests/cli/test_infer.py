@@ -207,3 +207,114 @@ def test_the_real_photograph_gives_its_focal_length(
     assert (entry["width"], entry["height"]) == (3264, 2448)
     assert entry["focal_px"] == pytest.approx(3300.5, abs=0.5)
     assert entry["focal_source"] == "EXIF FocalLengthIn35mmFilm = 35 mm"
+
+
+JSON_CAMERA = '{"fx": 120, "fy": 100, "cx": 47.5, "cy": 31.5, "width": 96, "height": 64, "distortion": [-0.2, 0, 0, 0]}'
+ROS_CAMERA = """
+image_width: 192
+image_height: 128
+camera_matrix: {rows: 3, cols: 3, data: [240, 0, 95.5, 0, 200, 63.5, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 4, data: [-0.2, 0, 0, 0]}
+"""
+
+
+@pytest.fixture
+def cameras(tmp_path: Path) -> dict[str, Path]:
+    """One camera in every form, of the picture's size or of twice that; EXIF tells another one."""
+    files = {name: tmp_path / f"camera.{name}" for name in ("json", "yaml", "xml")}
+    files["json"].write_text(JSON_CAMERA)
+    files["yaml"].write_text(ROS_CAMERA)
+    storage = cv2.FileStorage(str(files["xml"]), cv2.FILE_STORAGE_WRITE)
+    storage.write("image_width", 192)
+    storage.write("image_height", 128)
+    storage.write("camera_matrix", np.array([[240.0, 0, 95.5], [0, 200, 63.5], [0, 0, 1]]))
+    storage.write("distortion_coefficients", np.array([[-0.2, 0, 0, 0]]))
+    storage.release()
+    files["jpg"] = draw_photo(tmp_path / "camera.jpg", f35=35, size=(120, 80))
+    return files
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "xml"])
+def test_a_camera_in_every_form_for_pictures(
+    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path, form: str
+) -> None:
+    words = ("infer", photos / "one.png", "--bundle", mini_bundle, "--out", tmp_path / "out", "--npy", "--json")
+    by_focal = cli(*words, "--focal-px", "120").json["images"][0]
+    want = np.load(by_focal["files"]["depth_npy_m"])
+    done = cli(*words, "--camera", cameras[form], "--points", "npz", "--far-m", "1000")
+    assert done.code == 0, done.err
+    (entry,) = done.json["images"]
+    assert entry["focal_px"] == pytest.approx(120)  # scaled with the picture; what metres rest on is fx
+    depth = np.load(entry["files"]["depth_npy_m"])
+    assert np.array_equal(depth, want)
+    assert "its distortion is left in (--undistort takes it out)" in done.err
+    assert ("scaled from 192 x 128" in done.err) == (form != "json")
+    cloud = np.load(entry["files"]["points"])
+    y, x = 10, 80
+    # cx, cy of twice the size: (95.5 + 0.5) / 2 - 0.5.
+    point = depth[y, x] * np.array([(x - 47.5) / 120, (y - 31.5) / 100, 1])
+    assert cloud["points"][y, x] == pytest.approx(point, rel=1e-5)
+
+
+def test_undistorted_pictures_and_their_points(
+    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
+) -> None:
+    picture = photos / "one.png"
+    words = ("infer", picture, "--bundle", mini_bundle, "--out", tmp_path / "out", "--npy", "--json")
+    done = cli(*words, "--camera", cameras["json"], "--undistort", "--points", "npz")
+    assert done.code == 0, done.err
+    files = done.json["images"][0]["files"]
+    matrix = np.array([[120.0, 0, 47.5], [0, 100, 31.5], [0, 0, 1]])
+    straight = cv2.undistort(cv2.imread(str(picture)), matrix, np.array([-0.2, 0, 0, 0]))
+    written = cv2.imread(files["undistorted"])
+    inside = np.s_[8:-8, 8:-8]  # cv2.undistort leaves what the camera didn't see black
+    apart = np.abs(written[inside].astype(int) - straight[inside])
+    # Its map is in 1/32 of a pixel, ours in float32: they differ on edges alone, by a 32nd of the edge's step.
+    assert apart.max() <= 255 / 32
+    assert apart.mean() < 0.2
+    assert np.array_equal(np.load(files["points"])["colors"][..., ::-1], written)
+    # The same as the undistorted picture by itself.
+    alone = cli("infer", files["undistorted"], *words[2:], "--focal-px", "120").json["images"][0]
+    assert np.array_equal(np.load(alone["files"]["depth_npy_m"]), np.load(files["depth_npy_m"]))
+
+
+def test_a_photograph_as_camera_and_a_ply(
+    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ("infer", photos / "two.jpg", "--bundle", mini_bundle, "--out", tmp_path / "out", "--json")
+    done = cli(*words, "--camera", cameras["jpg"], "--points", "ply", "--near-m", "0.01", "--far-m", "1000")
+    (entry,) = done.json["images"]
+    assert entry["focal_px"] == pytest.approx(F35_PX, abs=1e-3)
+    head = Path(entry["files"]["points"]).read_bytes()[:200].decode("ascii", "replace")
+    assert f"element vertex {entry['points']}\n" in head
+    assert entry["points"] + sum(entry["holes"].values()) == 80 * 120
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--camera", "camera.json", "--focal-px", "100"], "both --focal-px and --camera"),
+        (["--undistort"], "--undistort needs"),
+        (["--camera", "none.json"], "none.json can't be read"),
+        (["--near-m", "0"], "near_m is 0.0"),
+        (["--far-m", "nan"], "far_m is nan"),
+        (["--points", "ply", "--relative"], "--points are in metres"),
+        (["--camera", "square.json"], "another aspect ratio"),
+    ],
+)
+def test_mistakes_about_cameras(
+    cli: Cli,
+    mini_bundle: Path,
+    photos: Path,
+    cameras: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(cameras["json"].parent)
+    Path("square.json").write_text(JSON_CAMERA.replace('"height": 64', '"height": 96'))
+    done = cli("infer", photos / "one.png", "--bundle", mini_bundle, "--out", tmp_path / "out", *words)
+    assert done.code == 2
+    assert said in done.err

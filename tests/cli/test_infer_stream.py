@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 
 from edgedepth.cli import infer_stream
+from edgedepth.core.errors import OutputError
 from edgedepth.fake_model import fake_depth
+from edgedepth.streams import capture
+from edgedepth.streams.folder_to_video import write_depth_videos
+from edgedepth.streams.frame_folder import FrameFolder
 from edgedepth.streams.writers import can_write_gray16, read_depth_video
 
 from .conftest import Cli
@@ -89,6 +94,9 @@ def test_it_goes_on_where_it_was_cut_off(cli: Cli, video: Path, tmp_path: Path) 
         (["none.mp4"], "no source none.mp4"),
         (["v.avi", "--reuse", "2"], "reuse is 2"),
         (["v.avi", "--camera", "none.json"], "can't be read"),
+        (["v.avi", "--points", "ply"], "are for pictures"),
+        (["v.avi", "--undistort"], "--undistort needs"),
+        (["v.avi", "--near-m", "3", "--far-m", "2"], "near_m must be smaller"),
         (["photo.jpg", "--reuse", "0.1"], "--reuse is for videos"),
     ],
 )
@@ -99,3 +107,72 @@ def test_mistakes(
     done = cli("infer", *words)
     assert done.code == 2
     assert said in done.err
+
+
+def test_a_camera_that_is_stopped_still_writes_its_video(
+    cli: Cli, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Camera:
+        """Ten frames, and then the user presses Ctrl-C."""
+
+        def __init__(self, _: object) -> None:
+            self.left = 10
+
+        def isOpened(self) -> bool:  # noqa: N802  (OpenCV's name)
+            return True
+
+        def release(self) -> None:
+            pass
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            time.sleep(0.02)
+            return True, np.full((48, 64, 3), 10 * self.left, np.uint8)
+
+    monkeypatch.setattr(capture, "_open_with_opencv", Camera)
+    done = cli("infer", "0", "--out", tmp_path / "depth.mkv", "--near-m", "1", "--far-m", "4")
+    assert done.code == 0, done.err
+    assert "stopped after" in done.err
+    assert "] frame" not in done.err  # a line for every 30
+    frames = len(read_depth_video(tmp_path / "depth.mkv"))
+    assert f"{frames} frames" in done.out
+    fps = cv2.VideoCapture(str(tmp_path / "depth.mkv")).get(cv2.CAP_PROP_FPS)
+    assert 1 < fps <= 50  # as they came, 20 ms apart or more
+
+
+def test_a_camera_that_changes_its_size(tmp_path: Path) -> None:
+    about = {"source": "a test"}
+    model, _ = fake_depth()
+    for name in ("kept", "made"):
+        folder = FrameFolder(tmp_path / name, about)
+        with model.stream([np.zeros((48, 64, 3), np.uint8), np.zeros((64, 48, 3), np.uint8)]) as results:
+            for result in results:
+                folder.add(result)
+        options = {"fps": 10.0, "near_m": None, "far_m": 2.0, "trained": True}
+        if name == "kept":
+            written = write_depth_videos(folder, None, **options)
+            assert [Path(path).name for path in written] == ["kept", "depth_color.mp4"]
+        else:
+            with pytest.raises(OutputError, match="48 x 64 pixels, the video 64 x 48"):
+                write_depth_videos(folder, tmp_path / "made.mkv", **options)
+            assert len(list((tmp_path / "made").glob("*.png"))) == 2
+            assert not list(tmp_path.glob("*.mkv")) + list(tmp_path.glob(".*.mkv")) + list(tmp_path.glob("*.mp4"))
+    model.close()
+
+
+def test_what_holds_no_frame_yet_keeps_nobody_out(tmp_path: Path) -> None:
+    FrameFolder(tmp_path / "depth", {"source": "a camera that never opened"})
+    assert FrameFolder(tmp_path / "depth", {"source": "another"}).records == []
+
+
+def test_too_few_frames_for_the_median_are_run_again(cli: Cli, video: Path, tmp_path: Path) -> None:
+    assert cli("infer", video, "--out", tmp_path / "depth", "--frames", "3").code == 0
+    whole, gone_on = tmp_path / "whole", tmp_path / "depth"
+    assert cli("infer", video, "--out", whole).code == 0
+    done = cli("infer", video, "--out", gone_on)
+    assert done.code == 0, done.err
+    assert "going on" not in done.err
+    for picture in sorted(whole.glob("*.png")):
+        assert (gone_on / picture.name).read_bytes() == picture.read_bytes()

@@ -116,6 +116,18 @@ def test_the_camera_infos_yaml_is_yaml():
     assert parse_camera_info(ROS) == yaml.safe_load(ROS)
 
 
+def test_every_style_of_yaml():
+    yaml = pytest.importorskip("yaml")
+    data = yaml.safe_load(ROS)
+    styles = [yaml.safe_dump(data, default_flow_style=flow) for flow in (False, None)]
+    styles.append(
+        "".join(yaml.safe_dump({name: value}, default_flow_style=True)[1:-2] + "\n" for name, value in data.items())
+    )
+    assert "camera_matrix: {cols: 3" in styles[-1]
+    for text in styles:
+        assert parse_camera_info(text) == data
+
+
 def test_a_photographs_exif(tmp_path):
     from PIL import Image
 
@@ -141,6 +153,8 @@ def test_a_photographs_exif(tmp_path):
         ("a.yaml", ROS.replace("plumb_bob", "thin_prism"), "thin_prism"),
         ("a.yaml", ROS.replace("[500.0, 0., 319.0,", "[500.0,"), "numbers where 9"),
         ("a.yaml", "&anchor [oh]", "line 1"),
+        ("a.yaml", "camera_matrix: {data: [1, 2}", "line 1 opens a bracket"),
+        ("a.yaml", "camera_matrix: 3", "camera_matrix is no matrix"),
         ("a.yml", "%YAML:1.0\n---\nimage_width: 3\n", "camera_matrix is missing"),
         ("a.yml", "%YAML:1.0\n---\n{{{", "no camera"),
     ],

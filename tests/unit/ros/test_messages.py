@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 import edgedepth.ros
 from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.cameras.points import make_points
-from edgedepth.core.errors import FrameError, IntrinsicsError, OptionError
+from edgedepth.core.errors import FrameError, IntrinsicsError, OptionError, StageError
 from edgedepth.fake_model import fake_depth
+from edgedepth.programs.faulty_session import Fault
 from edgedepth.ros import messages as ros
+from edgedepth.ros.node import DepthNode
 from edgedepth.ros.settings import DepthWork, NodeSettings
 
 RNG = np.random.default_rng(11)
@@ -211,6 +214,58 @@ def test_the_nodes_work():
     model.close()
 
 
+def test_the_nodes_backend_is_opened_anew_once():
+    frame, camera = FRAMES[0], Intrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
+    model, stages = fake_depth(Fault("decoder", 1, "crash"), Fault("decoder", 4, "fail"), color="rgb")
+    work = DepthWork(model, NodeSettings(points=False))
+    for _ in range(3):
+        work.infer(frame, camera)
+    assert work.restarts == 1
+    with pytest.raises(StageError, match="on purpose"):
+        work.infer(frame, camera)
+    with pytest.raises(FrameError):  # a frame's own fault opens nothing
+        work.infer(frame[:4], camera)
+    assert work.restarts == 1
+    assert stages.opened["decoder"] == 2
+    model.close()
+
+
+def test_a_mistake_in_a_frame_is_logged_and_a_broken_backend_ends_the_node():
+    node, told = FakeNode({"points": False}), []
+    node.get_logger = lambda: SimpleNamespace(error=told.append)
+    model, _ = fake_depth(*(Fault("decoder", run, "fail") for run in range(9)), color="rgb")
+    messages = SimpleNamespace(Image=SimpleNamespace, CameraInfo=SimpleNamespace, PointCloud2=SimpleNamespace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NodeSettings, "open", lambda _: model)
+        depth = DepthNode(node, messages, None)
+    image = SimpleNamespace(height=48, width=64, step=192, encoding="tiff", data=FRAMES[0].tobytes(), is_bigendian=0)
+    depth._on_image(image)
+    assert "'tiff'" in told[0]
+    image.encoding = "rgb8"
+    with pytest.raises(StageError, match="on purpose"):
+        depth._on_image(image)
+    model.close()
+
+
+class FakeNode:
+    """What DepthNode asks of an rclpy node."""
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+
+    def declare_parameters(self, _, pairs):
+        self.parameters = {**dict(pairs), **self.parameters}
+
+    def get_parameter(self, name):
+        return SimpleNamespace(value=self.parameters[name])
+
+    def create_publisher(self, *_):
+        return SimpleNamespace(publish=lambda _: None)
+
+    def create_subscription(self, *_):
+        pass
+
+
 def test_parameters():
     assert NodeSettings.of({"reuse": 0, "bundle": "b"}).bundle == "b"
     with pytest.raises(OptionError, match="'rat_hz'"):
@@ -222,6 +277,8 @@ def test_parameters():
 def test_the_launch_file_names_parameters_that_exist():
     text = (Path(edgedepth.ros.__file__).parent / "edgedepth.launch.xml").read_text()
     command = ET.fromstring(text).find("executable").get("cmd")
+    # ROS refuses "bundle:=" without a value: what may be empty stays in quotes when the words are split.
+    assert "bundle:=''" in shlex.split(command.replace("$(var bundle)", ""))
     names = [word.partition(":=")[0] for before, word in zip(command.split(), command.split()[1:], strict=False)
              if before == "-p"]  # fmt: skip
     assert names

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from edgedepth.core.errors import (
 from edgedepth.fake_model import fake_depth
 from edgedepth.programs.faulty_session import Fault
 from edgedepth.stream_steps import FovMedian
-from edgedepth.streams.capture import CameraSource
+from edgedepth.streams.capture import CameraSource, built_with
 
 RNG = np.random.default_rng(11)
 FRAMES = [RNG.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(6)]
@@ -128,6 +130,19 @@ def test_a_backend_that_hangs_is_an_error_within_the_time_it_was_given():
     model.close()
 
 
+def test_a_closed_model_stays_closed():
+    model, stages = fake_depth()
+    results = model.stream(FRAMES * 100)
+    next(results)
+    model.close()
+    with pytest.raises(StageError, match="the model was closed"):
+        list(results)
+    for call in (model.reopen, lambda: model.infer(FRAMES[0]), lambda: model.stream(FRAMES)):
+        with pytest.raises(StageError, match="the model was closed"):
+            call()
+    assert stages.opened == stages.closed
+
+
 def test_a_stream_survives_one_that_hangs():
     model, stages = fake_depth(Fault("decoder", 2, "hang"), timeout_s=1.0)
     with model.stream(FRAMES) as results:
@@ -192,6 +207,32 @@ def test_ctrl_c_while_waiting_stops_everything(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         next(results)
     assert results._pipeline.join(5)
+    model.close()
+
+
+@pytest.mark.parametrize("loop", ["stream", "for_each"])
+def test_a_real_ctrl_c_ends_the_streams_threads(loop):
+    model, _ = fake_depth()
+    results = model.stream(FRAMES * 1000)
+    seen = []
+
+    def see(result):
+        seen.append(result)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def run():
+        if loop == "for_each":
+            results.for_each(see)
+        with results:
+            for result in results:
+                see(result)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not any(thread.is_alive() for thread in results._pipeline._threads)
+    assert 3 <= len(seen) < 100
+    results.close()
     model.close()
 
 
@@ -361,7 +402,7 @@ def test_options_that_cannot_be_met(options):
 
 
 def test_a_pipeline_without_gstreamer():
-    if "GStreamer:                   YES" in cv2.getBuildInformation():
+    if built_with("GStreamer"):
         pytest.skip("this OpenCV has GStreamer")
     model, _ = fake_depth()
     with pytest.raises(UnsupportedError, match="without GStreamer"):

@@ -1,0 +1,26 @@
+"""The C library's heaps, where a process of ours runs for weeks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+__all__ = ["share_one_heap"]
+
+_M_ARENA_MAX = -8  # glibc's malloc.h
+
+
+def share_one_heap() -> None:
+    """Let all threads take memory from one heap, where glibc gives each its own.
+
+    A stream's frames are made in one thread and let go in another, and what is left between them in a heap is of no use
+    to the others: with onnxruntime a stream's memory grew by 5 % in 4800 frames without anything being lost; with one
+    heap it stayed, and was a fifth smaller. For programs of our own, at their start: an application decides about its
+    memory itself (MALLOC_ARENA_MAX=1 does the same). Nothing happens where the user has set that, or without glibc.
+    """
+    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
