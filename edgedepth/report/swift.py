@@ -18,8 +18,10 @@ def swift_constants(manifest: Manifest) -> str:
     model = manifest.model
     if manifest.target != "coreml" or model.tiling is None:
         raise UnsupportedError(
-            f"the bundle is for {manifest.target}; Swift constants are made of tiled models' Core ML bundles",
-            remedy="edgedepth export --target coreml",
+            f"the bundle is of {model.name} for {manifest.target}; Swift constants are made of tiled models' Core ML "
+            "bundles",
+            remedy="edgedepth export --target coreml, of depth-pro or depth-pro-mini; each package's metadata has what "
+            "an app needs to know of others",
         )
     levels = [
         f"        Level(scale: {level.scale}, steps: {level.steps}, stride: {level.stride}, padding: {level.padding}),"
