@@ -46,8 +46,8 @@ MEASUREMENT = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "k
 MODEL = "depth-pro-mini"
 PHOTOS = 24
 WHAT = (
-    f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared. The first ten exports "
-    "trace their graphs, the others are given them, so that files are written in most of their time"
+    f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared. "
+    "The first ten exports trace their graphs, the others are given them, so that files are written in most of their time"
 )
 COMMAND = "python benchmarks/kills.py --exports 200 --traced 10 --labels 50"
 
