@@ -47,7 +47,7 @@ MODEL = "depth-pro-mini"
 PHOTOS = 24
 WHAT = (
     f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared. "
-    "The first ten exports trace their graphs, the others are given them, so that files are written in most of their time"
+    "The first ten exports trace their graphs, the others are given them, so that files are written most of the time"
 )
 COMMAND = "python benchmarks/kills.py --exports 200 --traced 10 --labels 50"
 
