@@ -45,6 +45,10 @@ from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
 MEASUREMENT = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "kills.json"
 MODEL = "depth-pro-mini"
 PHOTOS = 24
+WHAT = (
+    f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared. "
+    "The first ten exports trace their graphs, the others are given them, so that files are written most of the time"
+)
 COMMAND = "python benchmarks/kills.py --exports 200 --traced 10 --labels 50"
 
 
@@ -64,6 +68,10 @@ class Outcome:
         self.moments[moment] = self.moments.get(moment, 0) + 1
         self.left[left] = self.left.get(left, 0) + 1
         self.wrong += [f"kill {self.kills} after {moment}: {what}" for what in wrong]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"moments": dict(sorted(self.moments.items())), "left": dict(sorted(self.left.items()))}
 
 
 class Pace:
@@ -116,11 +124,11 @@ class Measured:
     def save(self) -> None:
         """Write the file."""
         content = {
-            "what": f"SIGKILL at random moments of every step, with {MODEL}; what is left is opened and compared",
+            "what": WHAT,
             "command": COMMAND,
             "machine": describe_machine(),
             "versions": versions_of(("edgedepth", "torch", "onnx", "onnxruntime", "pyarrow")),
-            "rows": [asdict(outcome) for outcome in (self.exports, self.labels) if outcome.kills],
+            "rows": [outcome.to_plain() for outcome in (self.exports, self.labels) if outcome.kills],
         }
         self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

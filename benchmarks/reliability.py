@@ -40,8 +40,8 @@ def section(title: str, path: Path) -> str:
         return f"## {title}\n\nNot measured yet: measurements/{path.name} isn't there.\n"
     found = json.loads(path.read_text(encoding="utf-8"))
     machine, versions = found.get("machine", {}), found.get("versions", {})
-    about = ", ".join([*(str(value) for value in machine.values()), *(f"{name} {at}" for name, at in versions.items())])
-    told = f"{found['what']}. `{found['command']}`, [raw](measurements/{path.name}): {about}."
+    about = [str(at) if name == "cpu" else f"{name} {at}" for name, at in (machine | versions).items()]
+    told = f"{found['what']}. `{found['command']}`, [raw](measurements/{path.name}): {', '.join(about)}."
     return f"## {title}\n\n{told}\n\n{table(found['rows'])}\n"
 
 
