@@ -152,10 +152,9 @@ class TestOpening:
         path = pack.path / "targets.json"
         whole = path.read_bytes()
         for at in range(len(whole)):
-            for mask in (1, 0x20, 0x80):
-                path.write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
-                with pytest.raises(BundleError):
-                    open_pack(pack.path)
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+            with pytest.raises(BundleError):
+                open_pack(pack.path)
         path.write_bytes(whole)
         open_pack(pack.path)
 
