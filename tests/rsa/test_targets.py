@@ -63,7 +63,6 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @on_linux
-@pytest.mark.xdist_group("rsa-tensorrt")  # its bundle is built once
 class TestTensorRt:
     def test_every_stage_is_compiled(self, typed: Bundle) -> None:
         stages = {"relative_depth", "text_encoder", "scale_shift"}
