@@ -138,7 +138,7 @@ def _everywhere(options: dict[str, Any]) -> dict[str, Any]:
     """The same for processes that work in another folder."""
     model, weights = options["model"], options["weights"]
     return options | {
-        "model": str(model.resolve()) if isinstance(model, Path) else model,
+        "model": str(model.resolve()) if isinstance(model, Path) and model.exists() else model,
         "weights": weights and (_place(weights) or weights),
     }
 

@@ -123,6 +123,7 @@ def test_every_module_imports_without_extras_but_those_that_are_torch(bare: Path
         "edgedepth.runtimes.torch_session",
         "edgedepth.runtimes.torch_reference",
         "edgedepth.runtimes.torch_reference_rsa",
+        "edgedepth.runtimes.torch_reference_zoedepth",
     }
 
 

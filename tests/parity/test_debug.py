@@ -159,7 +159,7 @@ def test_red_and_blue_exchanged_on_the_host(tiny_bundle: Path, monkeypatch: pyte
 def test_a_resize_that_is_off_by_half_a_pixel(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The convention of ONNX's asymmetric: source = target / scale, without the half pixels."""
 
-    def asymmetric(image: Array, size: tuple[int, int]) -> Array:
+    def asymmetric(image: Array, size: tuple[int, int], **_: bool) -> Array:
         for axis, target in enumerate(size):
             source = np.arange(target) * image.shape[axis] / target
             low = np.clip(np.floor(source).astype(int), 0, image.shape[axis] - 1)

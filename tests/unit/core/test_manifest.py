@@ -149,6 +149,7 @@ FREE = {"artefacts", "files", "toolchain", "parity", "speed"}  # objects whose n
 DEFAULTED = {
     "unit",
     "resize",
+    "reflect",
     "mean",
     "std",
     "device",
