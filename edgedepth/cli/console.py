@@ -14,7 +14,7 @@ from edgedepth.core.errors import EdgeDepthError
 from edgedepth.core.optional import is_installed
 from edgedepth.core.progress import Progress
 
-__all__ = ["error_facts", "note", "print_error", "print_json", "print_table", "progress_bar", "show_log"]
+__all__ = ["TimeLeft", "error_facts", "note", "print_error", "print_json", "print_table", "progress_bar", "show_log"]
 
 
 def note(line: str) -> None:
