@@ -4,7 +4,7 @@
     edgedepth repository BUNDLE --server ovms --out repository
 
 Each stage becomes one of the server's models. With a bundle exported with --dynamic-batch Triton puts tiles of several
-cameras together; `edgedepth export --serve` writes bundle and repository in one go. Clients run
+cameras together; `--serve` of `edgedepth export` writes bundle and repository in one go. Clients run
 EdgeDepth(BUNDLE, backend="triton", url="host:8001"), which tiles and fuses locally.
 """
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgedepth import proof
 from edgedepth.core.bundle import open_bundle, write_bundle
 from edgedepth.core.runs import read_run
 from edgedepth.core.tolerances import tolerance_for
@@ -52,7 +53,10 @@ def test_no_save_leaves_the_bundle_alone(cli: Cli, bundle: Path, photos: Path) -
     assert not (bundle / "reports").exists()
 
 
-def test_serving_warns_until_it_was_verified(cli: Cli, bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_serving_warns_until_it_was_verified(
+    cli: Cli, bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "_told", set())  # once in a process, and other tests serve bundles of these bytes
     words = ("infer", photos / "one.png", "--bundle", bundle, "--out", tmp_path / "out")
     assert f"warning: nobody has compared {bundle} with the reference yet: edgedepth verify {bundle}" in cli(*words).err
     cli("verify", bundle, "--images", photos)

@@ -82,7 +82,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("loss", ["killed", "silent"])
-def test_a_network_camera_that_is_lost_and_comes_back(server, loss, monkeypatch, caplog, capfd):
+def test_a_network_camera_that_is_lost_and_comes_back(server, loss, monkeypatch, caplog):
     monkeypatch.setattr(capture, "_READ_TIMEOUT_MS", 2000)
     model, _ = fake_depth()
     with model, model.stream(f"rtsp://127.0.0.1:{server.port}/camera", reconnect_s=60.0) as results:
@@ -104,7 +104,6 @@ def test_a_network_camera_that_is_lost_and_comes_back(server, loss, monkeypatch,
     assert last.stamp.time_s > first[-1].stamp.time_s
     assert results.stats.restarts == 0
     assert "is back" in caplog.text
-    assert "Connection refused" not in capfd.readouterr().err  # FFmpeg's own lines
 
 
 PIPELINE = """
