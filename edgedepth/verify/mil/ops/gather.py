@@ -6,7 +6,14 @@ import numpy as np
 
 from edgedepth.verify.mil.ops.registry import Array, op
 
-__all__ = ["gather", "gather_along_axis", "gather_nd", "one_hot"]
+__all__ = ["argsort", "gather", "gather_along_axis", "gather_nd", "one_hot"]
+
+
+@op("argsort", like="")
+def argsort(x: Array, axis: int = -1, ascending: bool = False) -> Array:
+    """Where the sorted values of an axis are. Of equal ones the first comes first; Apple's documentation says nothing."""
+    ordered = np.argsort(x if ascending else -x, axis=int(axis), kind="stable")
+    return ordered.astype(np.int32)
 
 
 @op("gather", moves=True)
