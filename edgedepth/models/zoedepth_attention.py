@@ -1,8 +1,7 @@
-"""ZoeDepth's two kinds of attention in the form of models/vit.py, one scale on the queries: BEiT's, and the classifier's.
+"""ZoeDepth's attention, BEiT's and the classifier's, in the form of models/vit.py: one scale, on the queries.
 
-BEiT adds position biases B to the scores S. TensorRT is known to fuse attention wrongly whose scores carry something
-added (NVIDIA/TensorRT#4723). The same weights without a sum, the softmax no longer next to the product with the values:
-softmax(S + B) = softmax(S) * exp(B) / sum(softmax(S) * exp(B)), where exp(B) is a constant.
+BEiT adds position biases to the scores, and TensorRT is known to fuse attention wrongly whose scores carry something
+added (NVIDIA/TensorRT#4723). Spelled out, as in models/clip_text.py, its softmax is no such pattern.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from edgedepth.core.optional import require
 
 __all__ = ["use_own_attention"]
 
-_ADDED, _MULTIPLIED = "edgedepth_biased", "edgedepth_bias_multiplied"
+_BIASED, _SPELLED = "edgedepth_biased", "edgedepth_biased_spelled"
 
 
-def use_own_attention(network: nn.Module, *, unmasked: bool) -> None:
+def use_own_attention(network: nn.Module, *, spelled_softmax: bool) -> None:
     """Put this file's attention into a ZoeDepth of transformers', which is changed.
 
     Args:
         network: whose modules and configurations nobody else has.
-        unmasked: position biases as factors of the weights, and not as terms of the scores.
+        spelled_softmax: whether softmax over biased scores is exponentials over their sum.
     """
     modeling = require("transformers.modeling_utils", extra="rsa", purpose="to export ZoeDepth")
-    modeling.AttentionInterface.register(_ADDED, _attend)
-    modeling.AttentionInterface.register(_MULTIPLIED, _attend_multiplied)
+    modeling.AttentionInterface.register(_BIASED, _attend)
+    modeling.AttentionInterface.register(_SPELLED, _attend_spelled)
     for module in list(network.modules()):
         if getattr(module, "config", None) is not None:
-            module.config._attn_implementation = _MULTIPLIED if unmasked else _ADDED
+            module.config._attn_implementation = _SPELLED if spelled_softmax else _BIASED
         for name, child in list(module.named_children()):
             if type(child).__name__ == "ZoeDepthMultiheadAttention":
                 setattr(module, name, _PatchAttention(child))
@@ -67,32 +66,29 @@ def _attend(  # noqa: PLR0917  (transformers passes them by position)
 ) -> tuple[Tensor, None]:
     """Attention as models/vit.py has it, with BEiT's position biases, in the form that transformers calls."""
     del module
-    scores = _scores(query, key, scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask.float()
-    return _mixed(torch.softmax(scores, dim=-1), value), None
+    return _mixed(torch.softmax(_scores(query, key, attention_mask, scaling), dim=-1), value), None
 
 
-def _attend_multiplied(  # noqa: PLR0917  (transformers passes them by position)
+def _attend_spelled(  # noqa: PLR0917  (transformers passes them by position)
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """The same, with the biases as factors. Each row's largest is 1, which its sum cancels: nothing overflows."""
+    """The same without a softmax."""
     del module
-    biases = attention_mask.float()
-    factors = torch.exp(biases - biases.amax(dim=-1, keepdim=True))
-    weights = torch.softmax(_scores(query, key, scaling), dim=-1) * factors
-    return _mixed(weights / weights.sum(dim=-1, keepdim=True), value), None
+    scores = _scores(query, key, attention_mask, scaling)
+    exponentials = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    return _mixed(exponentials / exponentials.sum(dim=-1, keepdim=True), value), None
 
 
-def _scores(query: Tensor, key: Tensor, scaling: float | None) -> Tensor:
+def _scores(query: Tensor, key: Tensor, biases: Tensor | None, scaling: float | None) -> Tensor:
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return ((query * scale) @ key.transpose(-2, -1)).float()
+    scores = ((query * scale) @ key.transpose(-2, -1)).float()
+    return scores if biases is None else scores + biases.float()
 
 
 def _mixed(weights: Tensor, value: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """ZoeDepth's stage as a torch module, around the reference's own weights.
 
 Four things are put differently from transformers' module, for graphs of one input size: the position biases of BEiT's
-attention are resized once, attention has the form of models/zoedepth_attention.py, both metric heads are computed and one
-is chosen, and the heads stay in float32.
+attention are resized once, attention is models/zoedepth_attention.py's, both metric heads are computed and one is chosen,
+and the heads stay in float32.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class ZoeDepthStage(nn.Module):
     Args:
         reference: not changed.
         shape: height and width of the input.
-        unmasked: whether position biases are multiplied with attention's weights, and not added to its scores.
+        spelled_softmax: see models/zoedepth_attention.py.
     """
 
-    def __init__(self, reference: ZoeDepth, shape: tuple[int, int], *, unmasked: bool = False) -> None:
+    def __init__(self, reference: ZoeDepth, shape: tuple[int, int], *, spelled_softmax: bool = False) -> None:
         super().__init__()
         own: Any = sharing_copy(reference)
         network = own.network
-        use_own_attention(network, unmasked=unmasked)
+        use_own_attention(network, spelled_softmax=spelled_softmax)
         _resize_biases(network.backbone, tuple(side // network.patch_size for side in shape))
         for head in (network.relative_head, network.metric_head):
             _keep_float32(head)

@@ -40,8 +40,8 @@ PUBLISHED_BINS = 64
 
 @pytest.mark.parametrize("name", ZOEDEPTHS)
 @pytest.mark.parametrize("bias", [0.5, 12.0])
-def test_biases_as_factors_are_biases_as_terms(name: str, bias: float) -> None:
-    """softmax(S + B) two ways, in float32; with biases far larger than a transformer learns, too."""
+def test_softmax_spelled_out_is_the_references(name: str, bias: float) -> None:
+    """With biases far larger than a transformer learns, too."""
     config = ZOEDEPTHS[name]
     shape = config.rule.preprocess().shape
     reference = ZoeDepth(random_zoedepth(config.network, 0))
@@ -51,7 +51,7 @@ def test_biases_as_factors_are_biases_as_terms(name: str, bias: float) -> None:
             if parameter_name.endswith("relative_position_bias_table"):
                 parameter.uniform_(-bias, bias, generator=torch.Generator().manual_seed(0))
         expected = reference(picture)
-        (found,) = ZoeDepthStage(reference, shape, unmasked=True)(picture)
+        (found,) = ZoeDepthStage(reference, shape, spelled_softmax=True)(picture)
         without = ZoeDepthStage(reference, shape)
         for module in without.modules():
             if hasattr(module, "table"):

@@ -11,7 +11,7 @@ __all__ = ["argsort", "gather", "gather_along_axis", "gather_nd", "one_hot"]
 
 @op("argsort", like="")
 def argsort(x: Array, axis: int = -1, ascending: bool = False) -> Array:
-    """Where the sorted values of an axis are. Of equal ones the first comes first; Apple's documentation says nothing."""
+    """Where an axis' values come from in order; of equal ones the first comes first, which isn't documented."""
     ordered = np.argsort(x if ascending else -x, axis=int(axis), kind="stable")
     return ordered.astype(np.int32)
 
