@@ -1,8 +1,8 @@
 """ZoeDepth's stage as a torch module, around the reference's own weights.
 
 Four things are put differently from transformers' module, for graphs of one input size: the position biases of BEiT's
-attention are resized once, attention is models/zoedepth_attention.py's, both metric heads are computed and one is chosen,
-and the heads stay in float32.
+attention are resized once, attention is that of models/zoedepth_attention.py, both metric heads are computed and one is
+chosen, and the heads stay in float32.
 """
 
 from __future__ import annotations
