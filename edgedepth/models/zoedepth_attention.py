@@ -29,8 +29,9 @@ def use_own_attention(network: nn.Module, *, spelled_softmax: bool) -> None:
     modeling.AttentionInterface.register(_BIASED, _attend)
     modeling.AttentionInterface.register(_SPELLED, _attend_spelled)
     for module in list(network.modules()):
-        if getattr(module, "config", None) is not None:
-            module.config._attn_implementation = _SPELLED if spelled_softmax else _BIASED
+        config: Any = getattr(module, "config", None)
+        if config is not None:
+            config._attn_implementation = _SPELLED if spelled_softmax else _BIASED
         for name, child in list(module.named_children()):
             if type(child).__name__ == "ZoeDepthMultiheadAttention":
                 setattr(module, name, _PatchAttention(child))
