@@ -95,14 +95,9 @@ def test_tensorrt_compiles_what_computes_the_reference(
             assert error.max_rel <= limits.max_rel
 
 
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        (ONE, "fp16"),
-        *(pytest.param(name, "fp16", marks=pytest.mark.slow) for name in (NORMED, TWO)),
-        *(pytest.param(name, "fp32", marks=pytest.mark.slow) for name in ZOEDEPTHS),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZOEDEPTHS)
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_core_ml_packages_are_the_reference(
     name: str, precision: Precision, pictures: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
