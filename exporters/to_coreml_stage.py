@@ -215,16 +215,34 @@ def _stays_float32(module: nn.Module) -> bool:
 
 
 def _halved(module: nn.Module) -> Callable[[Any], bool]:
-    """Which operations become fp16: all but LayerNorm, softmax and a model's last convolutions."""
+    """Which operations become fp16: all but LayerNorm, softmax, a model's last convolutions and what is made of theirs.
+
+    So it is in torch, where those convolutions return float32: ZoeDepth's exponentials and logarithms follow them.
+    """
     kept = [layer.weight.detach().numpy() for layer in module.modules() if isinstance(layer, Fp32Conv2d)]
+    wide: set[Any] = set()  # operations behind those convolutions; they are asked for in the program's order
+
+    def is_kept(operation: Any) -> bool:
+        weight = operation.weight.val if operation.op_type == "conv" else None
+        return weight is not None and any(weight.shape == one.shape and np.array_equal(weight, one) for one in kept)
 
     def selector(operation: Any) -> bool:
-        if operation.op_type == "conv":
-            weight = operation.weight.val
-            return not any(weight.shape == one.shape and np.array_equal(weight, one) for one in kept)
+        if is_kept(operation) or not wide.isdisjoint(_makers(operation)):
+            wide.add(operation)
+            return False
         return operation.op_type not in ("layer_norm", "softmax")
 
     return selector
+
+
+def _makers(operation: Any) -> Iterator[Any]:
+    """The operations that an operation's inputs come from, past casts."""
+    for value in operation.inputs.values():
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            maker = one.op
+            while maker is not None and maker.op_type == "cast":
+                maker = maker.x.op
+            yield maker
 
 
 def _with_int8_weights(model: Any) -> Any:

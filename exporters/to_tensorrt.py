@@ -69,6 +69,7 @@ class TensorRtExporter:
             suffix=".onnx",
             write_stage=write_stage,
             toolchain=versions_of(_TOOLCHAIN) | {"onnx-opset": str(options.opset)},
+            spelled_softmax=True,
             build=without_dla(engine.build),
         )
         kit = export_stages(source, options, out, recipe, progress=progress)

@@ -59,6 +59,8 @@ class Recipe:
         write_stage: writes one stage.
         toolchain: versions of what made it, for the manifest: {"onnx": "1.18"}.
         folded: whether the decoder's layers are folded: where transposed convolutions are fast.
+        spelled_softmax: whether softmax over scores with position biases is written as exponentials over their sum:
+            where it is fused wrongly.
         build: how engines are built from the artefacts on the device; None: they run as they are.
         join: puts all stages into one artefact; None: they stay apart.
     """
@@ -68,6 +70,7 @@ class Recipe:
     write_stage: WriteStage
     toolchain: dict[str, str]
     folded: bool = False
+    spelled_softmax: bool = False
     build: BuildOptions | None = None
     join: JoinStages | None = None
 
@@ -232,7 +235,7 @@ def _write(
 
     model = _exported_model(source, options)
     steps = len(model.stages) + 2
-    modules = stage_modules(source, folded=recipe.folded)
+    modules = stage_modules(source, folded=recipe.folded, spelled_softmax=recipe.spelled_softmax)
     artefacts = {}
     for number, declared in enumerate(model.stages):
         progress(f"stage {declared.name}", number, steps)

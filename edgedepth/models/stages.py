@@ -15,15 +15,18 @@ from edgedepth.models.zoedepth_stages import ZoeDepthStage
 __all__ = ["stage_modules", "stage_specs"]
 
 
-def stage_modules(model: LoadedModel, *, folded: bool = False) -> dict[str, nn.Module]:
+def stage_modules(model: LoadedModel, *, folded: bool = False, spelled_softmax: bool = False) -> dict[str, nn.Module]:
     """Modules by stage; each takes the declared inputs by position and returns a tuple of the declared outputs.
 
     `folded` is for Depth Pro's decoder, see models/depth_pro_decoding.py; other families have nothing to fold.
+    `spelled_softmax` is for ZoeDepth's biased attention, see models/zoedepth_attention.py.
     """
     if isinstance(model.module, DepthPro):
         return depth_pro_stages.stage_modules(model.module, folded=folded)
     if isinstance(model.module, ZoeDepth):
-        return {"metric_depth": ZoeDepthStage(model.module, model.spec.preprocess.shape)}
+        return {
+            "metric_depth": ZoeDepthStage(model.module, model.spec.preprocess.shape, spelled_softmax=spelled_softmax)
+        }
     return relative_stages.stage_modules(model.module, model.spec.preprocess.shape)
 
 

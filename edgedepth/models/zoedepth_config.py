@@ -66,9 +66,7 @@ class InputRule:
         )
 
 
-_REFUSED_BY = MappingProxyType(
-    dict.fromkeys(("tensorrt", "coreml", "coreai"), "its attention and its bins were never tried there")
-)
+_REFUSED_BY = MappingProxyType({"coreai": "its attention and its bins were never tried there"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

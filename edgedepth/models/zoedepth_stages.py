@@ -1,7 +1,8 @@
 """ZoeDepth's stage as a torch module, around the reference's own weights.
 
-Three things are put differently from transformers' module, for graphs of one input size: the position biases of BEiT's
-attention are resized once, both metric heads are computed and one is chosen, and the heads stay in float32.
+Four things are put differently from transformers' module, for graphs of one input size: the position biases of BEiT's
+attention are resized once, attention is that of models/zoedepth_attention.py, both metric heads are computed and one is
+chosen, and the heads stay in float32.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgedepth.core.optional import require
 from edgedepth.models.precision import Fp32Conv2d, Fp32Linear
 from edgedepth.models.sharing import sharing_copy
 from edgedepth.models.zoedepth import ZoeDepth
+from edgedepth.models.zoedepth_attention import use_own_attention
 
 __all__ = ["ZoeDepthStage"]
-
-_ATTENTION = "edgedepth_biased"
 
 
 class ZoeDepthStage(nn.Module):
@@ -27,17 +26,14 @@ class ZoeDepthStage(nn.Module):
     Args:
         reference: not changed.
         shape: height and width of the input.
+        spelled_softmax: see models/zoedepth_attention.py.
     """
 
-    def __init__(self, reference: ZoeDepth, shape: tuple[int, int]) -> None:
+    def __init__(self, reference: ZoeDepth, shape: tuple[int, int], *, spelled_softmax: bool = False) -> None:
         super().__init__()
-        modeling = require("transformers.modeling_utils", extra="rsa", purpose="to export ZoeDepth")
-        modeling.AttentionInterface.register(_ATTENTION, _attend)
         own: Any = sharing_copy(reference)
         network = own.network
-        for module in network.modules():
-            if getattr(module, "config", None) is not None:
-                module.config._attn_implementation = _ATTENTION
+        use_own_attention(network, spelled_softmax=spelled_softmax)
         _resize_biases(network.backbone, tuple(side // network.patch_size for side in shape))
         for head in (network.relative_head, network.metric_head):
             _keep_float32(head)
@@ -134,22 +130,3 @@ def _keep_float32(head: nn.Module) -> None:
             module.__class__ = Fp32Conv2d
         elif type(module) is nn.Linear:
             module.__class__ = Fp32Linear
-
-
-def _attend(  # noqa: PLR0917  (transformers passes them by position)
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """Attention as models/vit.py has it, with BEiT's position biases, in the form that transformers calls."""
-    del module
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = ((query * scale) @ key.transpose(-2, -1)).float()
-    if attention_mask is not None:
-        scores = scores + attention_mask.float()
-    weights = torch.softmax(scores, dim=-1).to(value.dtype)
-    return (weights @ value).transpose(1, 2).contiguous(), None

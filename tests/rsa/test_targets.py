@@ -156,8 +156,7 @@ class TestCoreMl:
 REFUSED: list[tuple[str, str, str]] = [
     ("midas-swin2-large", "tensorrt", "mask"),
     ("rsa-midas", "tensorrt", "mask"),
-    ("zoedepth-nyu", "coreml", "never tried"),
-    ("zoedepth-nyu-kitti", "tensorrt", "never tried"),
+    ("zoedepth-nyu", "coreai", "never tried"),
     ("rsa-mini", "coreai", "never tried"),
 ]
 

@@ -217,8 +217,9 @@ class TestTold:
         out = str(tmp_path / "bundle")
         words = ["export", "--model", "zoedepth-n-tiny", "--weights", "random:0", "--out", out]
         for wrong, match in (
-            (["--target", "coreml"], "can't be exported to Core ML"),
-            (["--target", "tensorrt"], "can't be exported to TensorRT"),
+            (["--target", "coreml", "--int8"], "known of Depth Pro alone"),
+            (["--target", "coreml", "--fp16", "--compute-layout", "ane"], "written for Depth Pro"),
+            (["--target", "coreai"], "can't be exported to Core AI"),
             (["--layout", "single"], "no tiles"),
             (["--frame-size", "8x8"], "16 to 8192"),
         ):

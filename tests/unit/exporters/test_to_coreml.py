@@ -24,6 +24,7 @@ from edgedepth.exporters.to_coreml_package import check_package
 from edgedepth.exporters.to_coreml_stage import export_stage
 from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.loading import LoadedModel
+from edgedepth.models.precision import Fp32Conv2d
 from edgedepth.models.vit_ane import ane_copy
 from edgedepth.verify.mil import load_package
 
@@ -44,6 +45,22 @@ class Scale(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
         return (x * self.gamma,)
+
+
+class Exponential(nn.Module):
+    """A logarithm of an exponential behind a convolution that stays float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = Fp32Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.last.weight.copy_(15 * torch.eye(3)[:, :, None, None])
+            self.last.bias.zero_()  # type: ignore[union-attr]
+        self.requires_grad_(requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        both = torch.cat((x, torch.exp(self.last(x * x))), dim=1)
+        return (torch.log(both[:, 3:] + both[:, :3]),)
 
 
 def convert(folder: Path, precision: Precision = "fp32", largest: float = 1.0, **asked: Any) -> Path:
@@ -67,6 +84,17 @@ class TestStage:
             "float32",
             "float32",
         ]
+
+    def test_what_follows_a_last_convolution_stays_float32(self, tmp_path: Path) -> None:
+        """exp(15) is beyond fp16, through a concatenation too."""
+        package = tmp_path / "scale.mlpackage"
+        module = Exponential()
+        export_stage(module, SCALE, package, precision="fp16", options=CoreMlOptions(), metadata=ABOUT)
+        image = np.linspace(0.9, 1.0, 192, dtype=np.float32).reshape(1, 3, 8, 8)
+        (expected,) = module(torch.from_numpy(image))
+        np.testing.assert_allclose(
+            load_package(package).run({"image": image})["scaled"], expected.numpy(), rtol=2e-3
+        )  # what fp16 keeps
 
     @pytest.mark.parametrize(("system", "version"), [("iOS16", 7), ("macOS14", 8), ("iOS18", 9)])
     def test_the_deployment_target_is_the_packages(self, system: str, version: int, tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import numpy as np
 
 from edgedepth.verify.mil.ops.registry import Array, op
 
-__all__ = ["gather", "gather_along_axis", "gather_nd", "one_hot"]
+__all__ = ["argsort", "gather", "gather_along_axis", "gather_nd", "one_hot"]
+
+
+@op("argsort", like="")
+def argsort(x: Array, axis: int = -1, ascending: bool = False) -> Array:
+    """Where an axis' values come from in order; of equal ones the first comes first, which isn't documented."""
+    ordered = np.argsort(x if ascending else -x, axis=int(axis), kind="stable")
+    return ordered.astype(np.int32)
 
 
 @op("gather", moves=True)

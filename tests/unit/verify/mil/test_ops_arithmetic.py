@@ -196,6 +196,7 @@ def test_reductions_of_one_axis(seed: int, axis: int, keep: bool, flag: bool) ->
     assert_close(run("reduce_argmax", x=x, axis=axis, keep_dims=keep), torch.argmax(t(x), axis, keep).int())
     assert_close(run("reduce_argmin", x=x, axis=axis, keep_dims=keep), torch.argmin(t(x), axis, keep).int())
     assert_close(run("reduce_prod", x=x, axes=ints(axis), keep_dims=keep), torch.prod(t(x), axis, keep))
+    assert_close(run("argsort", x=x, axis=axis, ascending=flag), torch.argsort(t(x), axis, descending=not flag).int())
     assert_close(run("cumsum", x=x, axis=axis), torch.cumsum(t(x), axis))
     back = torch.cumsum(t(x).flip(axis), axis).flip(axis)
     assert_close(run("cumsum", x=x, axis=axis, reverse=True, exclusive=flag), back - (t(x) if flag else 0))
