@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -73,6 +73,8 @@ def test_conv_transpose(data: st.DataObject, seed: int, axes: int) -> None:
     pad = [data.draw(st.integers(0, (size - 1) * gap)) for size, gap in zip(kernel, spread, strict=True)]
     more = [data.draw(st.integers(0, max(step, gap) - 1)) for step, gap in zip(strides, spread, strict=True)]
     x = draw(seed, 2, 2 * groups, *[data.draw(st.integers(4, 6)) for _ in range(axes)])
+    geometry = zip(x.shape[2:], kernel, strides, spread, pad, more, strict=True)
+    assume(all((n - 1) * step - 2 * cut + (size - 1) * gap + 1 + end > 0 for n, size, step, gap, cut, end in geometry))
     weight, bias = draw(seed + 1, 2 * groups, 3, *kernel), draw(seed + 2, 3 * groups)
     function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
     # oneDNN refuses some in fp32 ("could not construct a memory descriptor"); doubles go to torch's own kernels.
