@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgedepth.choosing import choose_bundle
 from edgedepth.cli.arguments import add_crew, add_device, crew_options, parse_tile_batch
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.core.plain import to_plain
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="folders, globs, pictures, videos, .tar and .parquet shards"
     )
-    parser.add_argument("--bundle", type=Path, required=True, help="the bundle to run")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--bundle", type=Path, help="the bundle to run (default: the newest that fits, of the store)")
+    chosen.add_argument("--model", help="run the newest bundle of this model")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where depth and index go")
     parser.add_argument("--form", choices=("png16", "npz"), default="png16", help="npz: float32 metres, not rounded")
     parser.add_argument(
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar(eta=True) as progress:
         summary = label(
             args.sources,
-            bundle=args.bundle,
+            bundle=args.bundle or choose_bundle(args.model, "auto", None).path,
             out=args.out,
             crew=crew_options(args),
             form=args.form,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 
 from edgedepth import EdgeDepth
+from edgedepth.cli import main
 from edgedepth.core.errors import BundleBusyError, BundleTamperedError, OptionError, OutputError
 from edgedepth.core.folders import locked
+from edgedepth.core.store import bundles_folder
 from edgedepth.crew import CrewOptions
 from edgedepth.labelling import label
 from edgedepth.labelling.depth_files import Form
@@ -238,3 +241,16 @@ def test_a_killed_worker_costs_no_frame(photos: Path, bundle: Path, tmp_path: Pa
     assert killed
     assert (summary.frames, summary.labelled, summary.failed) == (17, 15, 1)
     assert len(rows(tmp_path / "labels")) == 17
+
+
+def test_without_a_bundle_the_stores_newest_labels(
+    photos: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["label", str(photos), "--out", str(tmp_path / "labels")]
+    assert main(words) == 2
+    assert "edgedepth export" in capsys.readouterr().err
+    place = bundles_folder() / "stored"
+    place.parent.mkdir(parents=True)
+    shutil.copytree(bundle, place)
+    assert main(words) == 0
+    assert str(place) in capsys.readouterr().err
