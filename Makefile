@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo test test-all browser check types-tensorrt bench docs clean
+.PHONY: help setup demo test test-all browser check types-tensorrt bench reliability docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,5 +47,17 @@ docs: $(READY) ## write docs/reference from docstrings and --help
 bench: $(READY) ## full-size latency and memory on this machine, beside transformers' model
 	$(BIN)/python benchmarks/cpu_full.py
 
+reliability: $(READY) ## soak, kills, flipped bytes, fuzzing, and the page of it: hours; stopped, it goes on
+	test -d reliability/onnx || $(BIN)/edgedepth export --model depth-pro-mini --target onnx --out reliability/onnx
+	test -d reliability/openvino || $(BIN)/edgedepth export --model depth-pro-mini --target openvino --out reliability/openvino
+	test -d reliability/flipped || cp -r reliability/onnx reliability/flipped
+	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python -m tests.untrusted.flips reliability/flipped --out docs/measurements/flips.json
+	$(BIN)/python -m pip install --quiet -c constraints.txt atheris
+	$(BIN)/python -m tests.untrusted.fuzz_all --seconds 600 --out docs/measurements/fuzz.json
+	$(BIN)/python benchmarks/soak.py --journal reliability/soak --together \
+		--bundle onnx=reliability/onnx --bundle openvino=reliability/openvino
+	$(BIN)/python benchmarks/reliability.py
+
 clean: ## what the other targets made
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo reliability build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

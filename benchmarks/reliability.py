@@ -1,6 +1,7 @@
 """Write docs/reliability.md from what was measured: docs/measurements/{kills,fuzz,flips}.json and soak.md.
 
     python benchmarks/reliability.py
+    make reliability                      measures everything first, for hours
 
 Each of these is written by a command of its own, which it names; this one measures nothing. A JSON holds what was done
 ("what"), the command, machine, versions and rows; a part that isn't there is told to be missing.
@@ -18,7 +19,8 @@ MEASUREMENTS = DOCS / "measurements"
 TITLES = {"kills": "Killed at any moment", "flips": "Flipped bytes", "fuzz": "Damaged files"}
 HEAD = """# Reliability
 
-Written by `python benchmarks/reliability.py` from [measurements](measurements/README.md).
+`make reliability` measures all of this, for hours, and writes this page of it; stopped, it goes on. The page alone:
+`python benchmarks/reliability.py`, from [measurements](measurements/README.md).
 """
 SOAK = MEASUREMENTS / "soak.md"
 
