@@ -274,7 +274,7 @@ def test_undistorted_pictures_and_their_points(
     assert apart.max() <= 255 / 32
     assert apart.mean() < 0.2
     assert np.array_equal(np.load(files["points"])["colors"][..., ::-1], written)
-    # As the undistorted picture by itself. Not bit by bit: a rounding whose cause is not found.
+    # As the undistorted picture by itself, up to its rounding to bytes: infer() undistorts in float32.
     alone = cli("infer", files["undistorted"], *words[2:], "--focal-px", "120").json["images"][0]
     assert np.load(alone["files"]["depth_npy_m"]) == pytest.approx(np.load(files["depth_npy_m"]), rel=5e-3)
 

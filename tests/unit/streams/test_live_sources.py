@@ -106,6 +106,27 @@ def test_a_network_camera_that_is_lost_and_comes_back(server, loss, monkeypatch,
     assert "is back" in caplog.text
 
 
+REFUSED = """
+from edgedepth.core.errors import EdgeDepthError
+from edgedepth.fake_model import fake_depth
+model, _ = fake_depth()
+try:
+    next(model.stream("rtsp://127.0.0.1:9/camera"))
+except EdgeDepthError as error:
+    print(error)
+"""
+
+
+def test_ffmpegs_own_lines_are_not_told() -> None:
+    """In a process of its own: FFmpeg takes its level from the first capture that a process opens."""
+    if not capture.built_with("FFMPEG"):
+        pytest.skip("this OpenCV reads no URLs")
+    done = run(sys.executable, REFUSED)
+    assert done.returncode == 0, done.stderr
+    assert "rtsp://127.0.0.1:9/camera" in done.stdout
+    assert "Connection refused" not in done.stderr
+
+
 PIPELINE = """
 import logging
 from edgedepth.fake_model import fake_depth
