@@ -8,8 +8,10 @@ the size of its one input size: nothing is resampled in forward().
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedepth.models.precision import Fp32LayerNorm
@@ -38,7 +40,12 @@ class Attention(nn.Module):
 
     q is scaled once, there is no mask, and softmax is float32: the form that TensorRT fuses rightly
     (NVIDIA/TensorRT#4723), where the fused attention operator of torch exports a scale on both q and k.
+
+    Attributes:
+        fused: whether to compute with that operator all the same: training on a GPU does.
     """
+
+    fused = False
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -53,6 +60,9 @@ class Attention(nn.Module):
         qkv: Tensor = self.qkv(tokens)
         by_head = torch.unflatten(qkv, -1, (3, self.heads, self.head_width))
         query, key, value = by_head.permute(2, 0, 3, 1, 4).unbind()
+        if self.fused:
+            seen = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+            return cast(Tensor, self.proj(seen.transpose(1, 2).flatten(2)))
         scores = (query * self.scale) @ key.transpose(-2, -1)
         weights = torch.softmax(scores.float(), dim=-1).to(value.dtype)
         mixed: Tensor = self.proj((weights @ value).transpose(1, 2).flatten(2))

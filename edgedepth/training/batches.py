@@ -39,6 +39,12 @@ class Batch:
             fov_deg=self.fov_deg.to(device),
         )
 
+    def copy_(self, other: Batch) -> None:
+        """Take another batch's values, in place."""
+        self.image.copy_(other.image)
+        self.inverse_depth.copy_(other.inverse_depth)
+        self.fov_deg.copy_(other.fov_deg)
+
 
 class DeviceScenes:
     """A scene cache held on a device, where batches are cut without the processor's help.
@@ -48,14 +54,31 @@ class DeviceScenes:
     Args:
         cache: whose rendered scenes are copied.
         device: where to.
+
+    Attributes:
+        rendered: indices of the scenes that are there; more after `refresh`.
     """
 
     def __init__(self, cache: SceneCache, device: torch.device) -> None:
         self.settings: CacheSettings = cache.settings
-        self.rendered: npt.NDArray[np.int64] = cache.rendered
-        self.focal_over_width: npt.NDArray[np.float32] = np.array(cache.focal_over_width)
-        self._images = _copied(cache.images, device)
-        self._inverse_depth = _copied(cache.inverse_depth, device)
+        self.rendered: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._cache = cache
+        self._images = torch.empty(cache.images.shape, dtype=torch.uint8, device=device)
+        self._inverse_depth = torch.empty(cache.inverse_depth.shape, dtype=torch.float16, device=device)
+        self.refresh()
+
+    @property
+    def focal_over_width(self) -> npt.NDArray[np.float32]:
+        """(N,) of all scenes."""
+        return self._cache.focal_over_width
+
+    def refresh(self) -> None:
+        """Copy what was rendered since."""
+        there = self._cache.rendered
+        for index in np.setdiff1d(there, self.rendered):
+            self._images[index] = torch.from_numpy(np.array(self._cache.images[index]))
+            self._inverse_depth[index] = torch.from_numpy(np.array(self._cache.inverse_depth[index]))
+        self.rendered = there
 
     @staticmethod
     def bytes_of(cache: SceneCache) -> int:
@@ -67,8 +90,7 @@ class DeviceScenes:
         """The windows as pictures of side x side pixels: as `tile_batch` and `view_batch` cut them from disk."""
         device = self._images.device
         index, top, left, kept, flipped = (
-            torch.from_numpy(part).to(device)[:, None]
-            for part in (cuts.index, cuts.top, cuts.left, cuts.kept, cuts.flipped)
+            _sent(part, device)[:, None] for part in (cuts.index, cuts.top, cuts.left, cuts.kept, cuts.flipped)
         )
         pixel = torch.arange(side, device=device)[None].expand(len(kept), -1)
         rows = _Taps.at(pixel, side, kept, top)
@@ -87,11 +109,11 @@ class DeviceScenes:
             image = _recoloured(image, cuts.colours)
         inverse_depth = self._inverse_depth[scene, rows.nearest[:, :, None], columns.nearest[:, None]].float()
         if cuts.focal_over_width is not None:
-            inverse_depth *= torch.from_numpy(cuts.focal_over_width).to(device)[:, None, None]
+            inverse_depth *= _sent(cuts.focal_over_width, device)[:, None, None]
         return Batch(
             image=image.permute(0, 3, 1, 2).mul(2).sub_(1).contiguous(),
             inverse_depth=inverse_depth[:, None],
-            fov_deg=torch.from_numpy(cuts.fov_deg).to(device),
+            fov_deg=_sent(cuts.fov_deg, device),
         )
 
 
@@ -180,11 +202,17 @@ def _recoloured_bytes(image: npt.NDArray[np.uint8], colours: Colours, number: in
 def _recoloured(image: Tensor, colours: Colours) -> Tensor:
     """The same of (N, S, S, 3) in 0..1."""
     gain, curve, saturation = (
-        torch.from_numpy(part).to(image.device).reshape(len(part), 1, 1, -1)
+        _sent(part, image.device).reshape(len(part), 1, 1, -1)
         for part in (colours.gain, colours.curve, colours.saturation)
     )
     curved = image.mul(gain).clamp_(0, 1).pow_(curve)
     return torch.lerp(curved.mean(-1, keepdim=True), curved, saturation).clamp_(0, 1)
+
+
+def _sent(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """A small array on a device; from pinned memory, so that a GPU's queue isn't waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,12 +235,3 @@ class _Taps:
             share=place - first,
             nearest=start + (2 * pixel + 1) * kept // (2 * side),
         )
-
-
-def _copied(array: npt.NDArray[np.generic], device: torch.device, at_once: int = 256) -> Tensor:
-    """A memory map on a device, in parts: two of it need not fit into memory."""
-    dtype = torch.from_numpy(np.zeros(0, array.dtype)).dtype
-    whole = torch.empty(array.shape, dtype=dtype, device=device)
-    for start in range(0, len(array), at_once):
-        whole[start : start + at_once] = torch.from_numpy(np.array(array[start : start + at_once]))
-    return whole

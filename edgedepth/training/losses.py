@@ -234,6 +234,8 @@ def _check(predicted: Tensor, true: Tensor, valid: Tensor) -> None:
         raise ValueError(f"predicted, true and valid have shapes {shapes}: one shape (N, 1, H, W) is needed")
     if valid.dtype != torch.bool:
         raise ValueError(f"valid has dtype {valid.dtype}: torch.bool is needed")
+    if valid.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # Values can't be looked at while a graph is recorded; the steps before it were looked at.
     empty = (~valid.flatten(1).any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"images {empty} of the batch have no valid pixel: leave them out of the batch")

@@ -18,8 +18,9 @@ from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, DepthProConfig
 from edgedepth.models.random_init import random_depth_pro
 from edgedepth.training.batches import AnyScenes, DeviceScenes, tile_batch
 from edgedepth.training.mini_tasks import FovTask, TileTask, WholeTask, sharpening_terms, stage_one_terms
+from edgedepth.training.rendering import Rendering
 from edgedepth.training.run_folder import RunFolder
-from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
+from edgedepth.training.scene_cache import CacheSettings, SceneCache
 from edgedepth.training.tile_pretraining import TilePretraining
 from edgedepth.training.training_loop import PhaseSettings, Task, run_phase
 
@@ -100,9 +101,11 @@ def train_mini(
     recipe: Recipe = MINI,
     device: str = "cpu",
     workers: int = 1,
+    ahead: float = 1.0,
     progress: Progress = silent,
     announce: Announce = unheard,
     log_every: int = 20,
+    checkpoint_every: int = 200,
 ) -> Path:
     """Train depth-pro-mini; a run that was stopped goes on where its last checkpoint was.
 
@@ -112,42 +115,57 @@ def train_mini(
         recipe: how.
         device: as torch names it; "cpu", "cuda:0".
         workers: processes that render, and threads that draw batches.
+        ahead: share of the scenes that is rendered before training begins; the others are rendered while it goes on,
+            and which scenes a step draws then depends on how fast. Less than 1 needs a GPU that holds the scenes.
         progress: is told the steps.
         announce: is told the phases.
         log_every: steps between logged losses.
+        checkpoint_every: steps between checkpoints and validations.
 
     Returns:
         The trained weights as they are shipped: fp16 safetensors, in `out`.
 
     Raises:
-        TrainingError: no worker, a folder of another run or of other scenes, or a loss that is not finite.
+        TrainingError: no worker, a folder of another run or of other scenes, a share outside 0..1 or with nothing to
+            render beside, or a loss that is not finite.
         OutputError: a full disk.
     """
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
     folder = RunFolder(out, {"recipe": asdict(recipe)})
-
-    def built(name: str, settings: CacheSettings) -> SceneCache:
-        return build_scene_cache(cache / name, settings, workers=workers, announce=announce, progress=progress)
-
-    large, small = _near(built("large", recipe.large), built("small", recipe.small), torch.device(device), announce)
-    scenes = _Scenes(large=large, small=small, held_out=built("held-out", recipe.held_out))
-    for index, phase in enumerate(recipe.phases):
-        if folder.weights_file(phase.name).exists():
-            announce(f"{phase.name}: done before")
-            continue
-        before = folder.load_weights(recipe.phases[index - 1].name) if index else None
-        task = _TASKS[phase.name](recipe, scenes, before)
-        announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
-        run_phase(
-            task,
-            phase,
-            folder,
-            device=torch.device(device),
-            log_every=log_every,
-            drawers=workers,
-            progress=progress,
-        )
+    where, on_gpu = torch.device(device), torch.device(device).type == "cuda"
+    rendering = Rendering(cache, workers=workers, announce=announce, progress=progress)
+    held_out = rendering.whole("held-out", recipe.held_out)
+    small, large = (
+        rendering.begun(name, settings, ahead) for name, settings in (("small", recipe.small), ("large", recipe.large))
+    )
+    on_device = on_gpu and _fits((small, large), where, announce)
+    if ahead < 1 and not on_device:
+        raise TrainingError("scenes can be rendered while training only where a GPU holds them", remedy="ahead=1")
+    scenes = _Scenes(
+        large=DeviceScenes(large, where) if on_device else large,
+        small=DeviceScenes(small, where) if on_device else small,
+        held_out=held_out,
+    )
+    with rendering.going_on(scenes.refresh):
+        for index, phase in enumerate(recipe.phases):
+            if folder.weights_file(phase.name).exists():
+                announce(f"{phase.name}: done before")
+                continue
+            before = folder.load_weights(recipe.phases[index - 1].name) if index else None
+            task = _TASKS[phase.name](recipe, scenes, before)
+            announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
+            run_phase(
+                task,
+                phase,
+                folder,
+                device=where,
+                log_every=log_every,
+                checkpoint_every=checkpoint_every,
+                drawers=0 if on_device else workers,
+                recorded=on_device,
+                progress=progress,
+            )
     trained = folder.load_weights(recipe.phases[-1].name)
     folder.save_weights("model", {name: tensor.half() for name, tensor in trained.items()})
     return folder.weights_file("model")
@@ -159,20 +177,22 @@ class _Scenes:
     small: AnyScenes
     held_out: SceneCache
 
+    def refresh(self) -> None:
+        """Take scenes that were rendered meanwhile to the device."""
+        for scenes in (self.large, self.small):
+            if isinstance(scenes, DeviceScenes):
+                scenes.refresh()
 
-def _near(
-    large: SceneCache, small: SceneCache, device: torch.device, announce: Announce
-) -> tuple[AnyScenes, AnyScenes]:
-    """The scenes where they are trained on: a GPU learns from them faster than the processor cuts them."""
-    if device.type != "cuda":
-        return large, small
-    needed = DeviceScenes.bytes_of(large) + DeviceScenes.bytes_of(small)
+
+def _fits(caches: tuple[SceneCache, ...], device: torch.device, announce: Announce) -> bool:
+    """Whether a GPU has room for the scenes: it learns from them faster than the processor cuts them."""
+    needed = sum(DeviceScenes.bytes_of(cache) for cache in caches)
     free = torch.cuda.mem_get_info(device)[0]
     if needed > _SHARE_OF_DEVICE * free:
         announce(f"the scenes stay on disk: {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free")
-        return large, small
-    announce(f"copying {needed / 1e9:.1f} GB of scenes to {device}")
-    return DeviceScenes(large, device), DeviceScenes(small, device)
+        return False
+    announce(f"the scenes are held on {device}: {needed / 1e9:.1f} GB")
+    return True
 
 
 Weights = Mapping[str, Tensor] | None
@@ -203,7 +223,7 @@ def _stage_two(recipe: Recipe, scenes: _Scenes, before: Weights) -> Task:
 
 
 def _fov(recipe: Recipe, scenes: _Scenes, before: Weights) -> Task:
-    return FovTask(_model(recipe, before), scenes.small, scenes.held_out)
+    return FovTask(_model(recipe, before), (scenes.small, scenes.large), scenes.held_out)
 
 
 _TASKS: dict[str, Callable[[Recipe, _Scenes, Weights], Task]] = {

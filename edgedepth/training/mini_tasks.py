@@ -7,8 +7,9 @@ trained last, on frozen features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_encoder import image_pyramid
 from edgedepth.models.vit import token_map
-from edgedepth.training.batches import AnyScenes, Batch, tile_batch, view_batch
+from edgedepth.training.batches import AnyScenes, Batch, joined, tile_batch, view_batch
 from edgedepth.training.losses import fov_loss, sharpening_loss, stage_one_loss
 from edgedepth.training.relative_error import log_loss
 from edgedepth.training.tile_pretraining import TilePretraining
@@ -40,6 +41,11 @@ class ViewsAndTiles:
     def to(self, device: torch.device) -> ViewsAndTiles:
         """The batch on a device."""
         return ViewsAndTiles(self.views.to(device), self.tiles.to(device))
+
+    def copy_(self, other: ViewsAndTiles) -> None:
+        """Take another batch's values, in place."""
+        self.views.copy_(other.views)
+        self.tiles.copy_(other.tiles)
 
 
 class TileTask:
@@ -88,7 +94,7 @@ def stage_one_terms(predicted: Tensor, true: Tensor, valid: Tensor) -> Mapping[s
     """The paper's first stage on synthetic data, and the logarithmic term."""
     return {
         "stage_one": stage_one_loss(predicted, true, valid, synthetic=True),
-        "log": 0.3 * log_loss(predicted, true, valid),
+        "log": log_loss(predicted, true, valid),
     }
 
 
@@ -96,7 +102,7 @@ def sharpening_terms(predicted: Tensor, true: Tensor, valid: Tensor) -> Mapping[
     """The paper's second stage, and the logarithmic term."""
     return {
         "sharpening": sharpening_loss(predicted, true, valid),
-        "log": 0.3 * log_loss(predicted, true, valid),
+        "log": log_loss(predicted, true, valid),
     }
 
 
@@ -152,11 +158,11 @@ class FovTask:
 
     Args:
         module: whose encoders and decoder stay as they are.
-        views: scenes seen whole.
+        views: scenes seen whole; each batch has as many of each.
         held_out: for validation.
     """
 
-    def __init__(self, module: DepthPro, views: AnyScenes, held_out: AnyScenes) -> None:
+    def __init__(self, module: DepthPro, views: Sequence[AnyScenes], held_out: AnyScenes) -> None:
         self.module, self._views, self._tile = module, views, module.config.tile
         self._validation = _validation_batch(held_out, self._tile)
 
@@ -168,7 +174,12 @@ class FovTask:
 
     def draw(self, random: np.random.Generator, count: int) -> Batch:
         """Whole views at a tile's size, which is the pyramid's quarter."""
-        return view_batch(self._views, random, count, self._tile)
+        share = count // len(self._views)
+        counts = (count - share * (len(self._views) - 1), *[share] * (len(self._views) - 1))
+        first, *others = (
+            view_batch(views, random, n, self._tile) for views, n in zip(self._views, counts, strict=True)
+        )
+        return reduce(joined, others, first)
 
     def _fov(self, image: Tensor) -> Tensor:
         encoder, grid = self.module.encoder, self.module.config.grid
@@ -197,6 +208,7 @@ def _validation_batch(held_out: AnyScenes, side: int) -> Batch:
     return view_batch(held_out, np.random.default_rng(0), _VALIDATED, side, varied=False)
 
 
+@torch.no_grad()
 def _depth_figures(predicted: Tensor, true: Tensor) -> dict[str, float]:
     """Means over images, the sky left out; with the true focal length, so canonical ratios are depth's."""
     delta1, abs_rel = [], []

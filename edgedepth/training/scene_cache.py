@@ -34,7 +34,7 @@ _SCENES_VERSION = 1
 """Raised when the same seed renders another picture."""
 
 _SHARE = 32
-"""Scenes that a worker renders at a time."""
+"""Scenes that a worker renders at a time, at most."""
 
 _LAST = "focal_over_width.npy"
 """Of an array's files the one that says which scenes are whole."""
@@ -106,6 +106,7 @@ def build_scene_cache(
     folder: Path,
     settings: CacheSettings,
     *,
+    first: int | None = None,
     workers: int = 1,
     announce: Announce = unheard,
     progress: Progress = silent,
@@ -115,6 +116,7 @@ def build_scene_cache(
     Args:
         folder: of the cache; made if it is not there.
         settings: what it shall hold.
+        first: so many scenes are enough for now; None: all.
         workers: processes that render.
         announce: is told what is being done.
         progress: is told how many scenes are rendered.
@@ -128,7 +130,7 @@ def build_scene_cache(
         _claim(folder, settings)
         if not (folder / _LAST).exists():
             _make_arrays(folder, settings)
-        missing = np.flatnonzero(_open(folder, settings).focal_over_width == 0).tolist()
+        missing = np.flatnonzero(_open(folder, settings).focal_over_width[:first] == 0).tolist()
         if missing:
             announce(f"rendering {len(missing)} scenes of {settings.side}x{settings.side} into {folder}")
             _render(folder, settings, missing, workers, progress)
@@ -193,7 +195,8 @@ def _open(folder: Path, settings: CacheSettings) -> SceneCache:
 
 
 def _render(folder: Path, settings: CacheSettings, missing: list[int], workers: int, progress: Progress) -> None:
-    shares = [missing[start : start + _SHARE] for start in range(0, len(missing), _SHARE)]
+    size = min(_SHARE, math.ceil(len(missing) / workers))
+    shares = [missing[start : start + size] for start in range(0, len(missing), size)]
     done = 0
 
     def tell(scenes: int) -> None:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from edgedepth.core.errors import TrainingError
 from edgedepth.core.progress import Progress, silent
+from edgedepth.training.muon import StackedMuon
 from edgedepth.training.run_folder import RunFolder
+from edgedepth.training.training_step import RecordedStep, Step, quicken
 
 __all__ = ["PhaseSettings", "Task", "TrainedGroup", "parameter_groups", "run_phase"]
 
-_CLIP_NORM = 1.0
 _AVERAGING = 0.998
 _BETAS = (0.9, 0.98)
 _MUON_SHARE = 3.0
@@ -114,6 +115,7 @@ def run_phase(
     log_every: int = 20,
     checkpoint_every: int = 200,
     drawers: int = 1,
+    recorded: bool = False,
     progress: Progress = silent,
     stop_after: int | None = None,
 ) -> bool:
@@ -126,7 +128,8 @@ def run_phase(
         device: where.
         log_every: steps between logged losses.
         checkpoint_every: steps between checkpoints and validations.
-        drawers: threads that draw batches ahead.
+        drawers: threads that draw batches ahead; 0: each is drawn when it is wanted, as scenes on a GPU are.
+        recorded: whether the step is compiled and recorded, on a GPU, for batches that know `copy_`.
         progress: is told each logged step.
         stop_after: leave after so many steps of this call, with a checkpoint; None runs to the end.
 
@@ -138,9 +141,12 @@ def run_phase(
         OutputError: a full disk.
     """
     task.module.to(device).train()
-    optimizers = _optimizers(task, settings)
+    if recorded:
+        quicken(task.module)
+    optimizers = _optimizers(task, settings, device)
     average = {name: tensor.detach().clone() for name, tensor in task.module.state_dict().items()}
     start = _resume(task.module, optimizers, average, folder.load_checkpoint(settings.name))
+    learn = (RecordedStep if recorded else Step)(task.loss, optimizers, device)
     stop = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
 
     def checkpoint(step: int) -> None:
@@ -153,10 +159,10 @@ def run_phase(
         folder.save_checkpoint(settings.name, step, state)
 
     for step, batch in _batches(task, settings, range(start, stop), drawers):
-        terms = _step(task, optimizers, settings.learning_rate(step), batch, device)
+        terms = learn(batch, settings.learning_rate(step))
         _average(average, task.module, min(_AVERAGING, (1 + step) / (10 + step)))
         if (step + 1) % log_every == 0 or step + 1 == stop:
-            values = {name: float(term.detach()) for name, term in terms.items()}
+            values = {name: float(term) for name, term in terms.items()}
             _refuse_nonsense(values, settings.name, step)
             folder.log(settings.name, step + 1, values | {"loss": sum(values.values())})
             progress(f"{settings.name}: loss {sum(values.values()):.4f}", step + 1, settings.steps)
@@ -168,15 +174,23 @@ def run_phase(
     return True
 
 
-def _optimizers(task: Task, settings: PhaseSettings) -> list[torch.optim.Optimizer]:
+def _optimizers(task: Task, settings: PhaseSettings, device: torch.device) -> list[torch.optim.Optimizer]:
     groups, decay = task.trained(), settings.weight_decay
-    matrices = [{"params": g.parameters, "share": g.share * _MUON_SHARE} for g in groups if g.matrices]
-    others = [{"params": g.parameters, "share": g.share} for g in groups if not g.matrices]
+    on_gpu = device.type == "cuda"
+
+    def rated(matrices: bool, share: float) -> list[dict[str, Any]]:
+        # A GPU's rates are tensors: a recorded step reads them when it runs.
+        return [
+            {"params": g.parameters, "share": g.share * share, "lr": torch.ones((), device=device) if on_gpu else 1.0}
+            for g in groups
+            if g.matrices is matrices
+        ]
+
     optimizers: list[torch.optim.Optimizer] = []
-    if others:
-        optimizers.append(torch.optim.AdamW(others, lr=1.0, betas=_BETAS, weight_decay=decay, fused=True))
-    if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=1.0, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    if others := rated(matrices=False, share=1.0):
+        optimizers.append(torch.optim.AdamW(others, betas=_BETAS, weight_decay=decay, fused=True, capturable=on_gpu))
+    if matrices := rated(matrices=True, share=_MUON_SHARE):
+        optimizers.append(StackedMuon(matrices, weight_decay=decay))
     return optimizers
 
 
@@ -190,7 +204,10 @@ def _resume(
         return 0
     module.load_state_dict(state["module"])
     for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
+        rates = [group["lr"] for group in optimizer.param_groups]
         optimizer.load_state_dict(held)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # on its device, where the loaded one may not be; each step sets it
     for name, tensor in state["average"].items():
         average[name].copy_(tensor)
     return int(state["step"])
@@ -202,6 +219,9 @@ def _batches(task: Task, settings: PhaseSettings, steps: range, drawers: int) ->
     def drawn(step: int) -> Any:
         return task.draw(np.random.default_rng((settings.seed, step)), settings.batch)
 
+    if not drawers:
+        yield from ((step, drawn(step)) for step in steps)
+        return
     with ThreadPoolExecutor(drawers) as pool:
         waiting = deque(pool.submit(drawn, step) for step in steps[:drawers])
         for step in steps:
@@ -209,23 +229,6 @@ def _batches(task: Task, settings: PhaseSettings, steps: range, drawers: int) ->
             if step + drawers < steps.stop:
                 waiting.append(pool.submit(drawn, step + drawers))
             yield step, batch
-
-
-def _step(
-    task: Task, optimizers: list[torch.optim.Optimizer], learning_rate: float, batch: Any, device: torch.device
-) -> Mapping[str, Tensor]:
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    for group in groups:
-        group["lr"] = learning_rate * group["share"]
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, torch.bfloat16):
-        terms = task.loss(batch.to(device))
-    torch.autograd.backward(torch.stack(list(terms.values())).sum())
-    torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], _CLIP_NORM)
-    for optimizer in optimizers:
-        optimizer.step()
-    return terms
 
 
 @torch.no_grad()
@@ -241,7 +244,8 @@ def _validated(task: Task, average: Mapping[str, Tensor]) -> Mapping[str, float]
     trained = {name: tensor.clone() for name, tensor in task.module.state_dict().items()}
     task.module.load_state_dict(average)
     task.module.eval()
-    figures = task.validate()
+    with torch.compiler.set_stance("force_eager"):
+        figures = task.validate()
     task.module.load_state_dict(trained)
     task.module.train()
     return figures
