@@ -1,12 +1,14 @@
 """Train a model by the recipe of its shipped weights.
 
-    edgedepth train mini --out runs/mini
-    edgedepth train mini --out runs/try --effort 0.01
+    edgedepth train mini --out runs/mini --device cuda --workers 16 --ahead 0.03
+    edgedepth train mini --out runs/try --effort 0.01 --batches 0.1
     edgedepth train rsa-mini --out runs/rsa
 
-Renders its scenes first (for the whole recipe 12 GB in --cache, 4 GB for rsa-mini, which shares most of them), then
-trains in phases. Stopped, killed or out of disk: the same command goes on from the last checkpoint. OUT receives
-settings.json, curves.csv, curves.png and the weights of each phase.
+Renders its scenes first (for the whole recipe 31 GB in --cache, 4 GB for rsa-mini), then trains in phases. The recipe
+of mini is for a GPU, an H100 takes 18 minutes; --effort and --batches make one for a processor.
+
+Stopped, killed or out of disk: the same command goes on from the last checkpoint. OUT receives settings.json,
+curves.csv, curves.png and the weights of each phase.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from edgedepth.cli.arguments import add_device
 from edgedepth.cli.console import note, print_json, progress_bar
+from edgedepth.core.errors import OptionError
 from edgedepth.core.optional import require
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -35,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the recipe's scenes and steps, to try it out",
     )
+    parser.add_argument(
+        "--batches", type=float, metavar="SHARE", help="with mini: share of the recipe's batches, for little memory"
+    )
+    parser.add_argument(
+        "--ahead",
+        type=float,
+        metavar="SHARE",
+        help="with mini on a GPU: share of the scenes rendered before training, the rest beside it (default: 1)",
+    )
     add_device(parser)
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that render, and threads that draw batches"
@@ -44,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, and tell where the weights are."""
     require("torch", extra="train", purpose="to train")
+    if args.recipe != "mini" and (args.batches is not None or args.ahead is not None):
+        raise OptionError("--batches and --ahead are mini's", remedy="leave them out, or train mini")
     from edgedepth.runtimes.torch_session import torch_device
     from edgedepth.training.curves import plot_curves
 
@@ -53,12 +67,15 @@ def run(args: argparse.Namespace) -> int:
         if args.recipe == "mini":
             from edgedepth.training.mini_recipe import MINI, train_mini
 
-            weights = train_mini(args.out, cache, recipe=MINI.shortened(args.effort), progress=progress, **how)
+            recipe = MINI.shortened(args.effort, 1.0 if args.batches is None else args.batches)
+            ahead = 1.0 if args.ahead is None else args.ahead
+            weights = train_mini(args.out, cache, recipe=recipe, ahead=ahead, progress=progress, **how)
         else:
             from edgedepth.training.rsa_recipe import RSA_RECIPE, train_rsa_mini
 
-            recipe = RSA_RECIPE.shortened(args.effort)
-            weights = train_rsa_mini(args.out, cache, recipe=recipe, progress=progress, **how)
+            weights = train_rsa_mini(
+                args.out, cache, recipe=RSA_RECIPE.shortened(args.effort), progress=progress, **how
+            )
     plot = plot_curves(args.out / "curves.csv", args.out / "curves.png")
     if args.json:
         print_json({"weights": str(weights), "curves": str(plot)})

@@ -220,7 +220,7 @@ MODELS: dict[str, ModelEntry] = {
             parameters=9_197_086,
             weights=ShippedWeights(
                 file="shipped/depth_pro_mini/model.safetensors",
-                sha256="189cdf58d39a97f2f3c5dc6b0414658ec41bd428ac3ef8b76da175b1aa21e67f",
+                sha256="3224e0e3bcdcee2441949e71f703d8d56bfa62807741ee6d15cf513cb4828060",
                 size=18_432_764,
             ),
             licence="Apache-2.0",

@@ -32,6 +32,9 @@ PHASES = ("tiles", "stage-one", "stage-two", "fov")
 _SHARE_OF_DEVICE = 0.6
 """Of a device's free memory that scenes may take; the rest is for training."""
 
+_LEAST_BATCH = 3
+"""Pictures: of three one is a tile and two are views."""
+
 _WHITENED = 512
 """Tiles that the patch embedding's start is computed from."""
 
@@ -58,14 +61,15 @@ class Recipe:
     encoder_share: float = 0.3
     seed: int = 0
 
-    def shortened(self, effort: float) -> Recipe:
-        """The same with a share of the scenes and steps, to try things out.
+    def shortened(self, effort: float, batches: float = 1.0) -> Recipe:
+        """The same with a share of the scenes and steps, and of the batches, to try things out and for processors.
 
         Raises:
-            TrainingError: effort outside 0..1.
+            TrainingError: a share outside 0..1.
         """
-        if not 0 < effort <= 1:
-            raise TrainingError(f"effort is {effort}; more than 0 and at most 1 is allowed", remedy="--effort 0.01")
+        for name, value in (("effort", effort), ("batches", batches)):
+            if not 0 < value <= 1:
+                raise TrainingError(f"{name} is {value}; more than 0 and at most 1 is allowed", remedy=f"--{name} 0.01")
 
         def share(number: int) -> int:
             return max(1, round(number * effort))
@@ -75,23 +79,26 @@ class Recipe:
             large=replace(self.large, count=share(self.large.count)),
             small=replace(self.small, count=share(self.small.count)),
             held_out=replace(self.held_out, count=share(self.held_out.count)),
-            phases=tuple(replace(phase, steps=share(phase.steps)) for phase in self.phases),
+            phases=tuple(
+                replace(phase, steps=share(phase.steps), batch=max(_LEAST_BATCH, round(phase.batch * batches)))
+                for phase in self.phases
+            ),
         )
 
 
 MINI = Recipe(
     model=DEPTH_PRO_MINI,
-    large=CacheSettings(first_seed=0, count=4000, side=512),
-    small=CacheSettings(first_seed=100_000, count=15_900, side=192),
+    large=CacheSettings(first_seed=0, count=20_000, side=512),
+    small=CacheSettings(first_seed=100_000, count=24_000, side=192),
     held_out=CacheSettings(first_seed=900_000, count=48, side=512),
     phases=(
-        PhaseSettings(name="tiles", steps=2900, batch=128, peak_lr=1e-3, seed=1),
-        PhaseSettings(name="stage-one", steps=800, batch=4, peak_lr=5e-4, seed=2),
-        PhaseSettings(name="stage-two", steps=350, batch=4, peak_lr=2.5e-4, seed=3),
-        PhaseSettings(name="fov", steps=800, batch=64, peak_lr=6e-4, seed=4),
+        PhaseSettings(name="tiles", steps=16_000, batch=512, peak_lr=1e-3, seed=1),
+        PhaseSettings(name="stage-one", steps=9000, batch=32, peak_lr=8e-4, seed=2),
+        PhaseSettings(name="stage-two", steps=4500, batch=32, peak_lr=4e-4, seed=3),
+        PhaseSettings(name="fov", steps=3800, batch=512, peak_lr=6e-4, seed=4),
     ),
 )
-"""The recipe of the shipped weights."""
+"""The recipe of the shipped weights, for a GPU; for a processor take a share of its steps, scenes and batches."""
 
 
 def train_mini(
@@ -104,8 +111,6 @@ def train_mini(
     ahead: float = 1.0,
     progress: Progress = silent,
     announce: Announce = unheard,
-    log_every: int = 20,
-    checkpoint_every: int = 200,
 ) -> Path:
     """Train depth-pro-mini; a run that was stopped goes on where its last checkpoint was.
 
@@ -119,8 +124,6 @@ def train_mini(
             and which scenes a step draws then depends on how fast. Less than 1 needs a GPU that holds the scenes.
         progress: is told the steps.
         announce: is told the phases.
-        log_every: steps between logged losses.
-        checkpoint_every: steps between checkpoints and validations.
 
     Returns:
         The trained weights as they are shipped: fp16 safetensors, in `out`.
@@ -141,7 +144,7 @@ def train_mini(
     )
     on_device = on_gpu and _fits((small, large), where, announce)
     if ahead < 1 and not on_device:
-        raise TrainingError("scenes can be rendered while training only where a GPU holds them", remedy="ahead=1")
+        raise TrainingError("scenes can be rendered while training only where a GPU holds them", remedy="--ahead 1")
     scenes = _Scenes(
         large=DeviceScenes(large, where) if on_device else large,
         small=DeviceScenes(small, where) if on_device else small,
@@ -160,8 +163,8 @@ def train_mini(
                 phase,
                 folder,
                 device=where,
-                log_every=log_every,
-                checkpoint_every=checkpoint_every,
+                log_every=100 if on_device else 20,
+                checkpoint_every=1000 if on_device else 200,
                 drawers=0 if on_device else workers,
                 recorded=on_device,
                 progress=progress,

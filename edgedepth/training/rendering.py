@@ -44,7 +44,8 @@ class Rendering:
         """
         if not 0 < share <= 1:
             raise TrainingError(
-                f"the share of scenes rendered ahead is {share}; more than 0 and at most 1 is allowed", remedy="ahead=1"
+                f"the share of scenes rendered ahead is {share}; more than 0 and at most 1 is allowed",
+                remedy="--ahead 1",
             )
         if share < 1:
             self._begun.append((name, settings))

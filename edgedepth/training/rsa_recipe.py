@@ -83,7 +83,7 @@ class RsaRecipe:
 
 
 RSA_RECIPE = RsaRecipe(
-    places=MINI.small,
+    places=CacheSettings(first_seed=100_000, count=15_900, side=192),
     table_tops=CacheSettings(first_seed=200_000, count=4000, side=192, place="table-top"),
     held_out=MINI.held_out,
     relative=PhaseSettings(name="relative", steps=1000, batch=16, peak_lr=1e-3, seed=1),
