@@ -14,6 +14,9 @@ from edgedepth.training.scene_cache import CacheSettings, build_scene_cache
 from edgedepth.training.tile_pretraining import TilePretraining
 from edgedepth.training.training_loop import PhaseSettings, run_phase
 
+# torch.compile warns of what it does itself, and takes a warning that is an error for a fault of the compiled code.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
+
 TINY = DepthProConfig(
     width=24, depth=2, heads=2, patch=16, tile=128, hooks=(0, 1), feature_dims=(8, 12, 16, 16), decoder_width=16
 )
@@ -27,7 +30,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> DeviceScenes:
     return DeviceScenes(build_scene_cache(tmp_path_factory.mktemp("scenes"), settings), torch.device("cuda:0"))
 
 
-@pytest.mark.gpu
 def test_a_recorded_phase_loses_as_a_plain_one_does(scenes: DeviceScenes, tmp_path: Path) -> None:
     def losses(name: str, *, recorded: bool) -> dict[int, float]:
         torch.manual_seed(0)
@@ -46,7 +48,6 @@ def test_a_recorded_phase_loses_as_a_plain_one_does(scenes: DeviceScenes, tmp_pa
     assert plain[40] < 0.8 * plain[1]
 
 
-@pytest.mark.gpu
 def test_a_recorded_phase_goes_on_after_a_stop(scenes: DeviceScenes, tmp_path: Path) -> None:
     settings = PhaseSettings(name="tiles", steps=12, batch=6, peak_lr=1e-3, seed=1)
     device, folder = torch.device("cuda:0"), tmp_path / "run"
