@@ -22,7 +22,7 @@ from edgedepth.training.rendering import Rendering
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.scene_cache import CacheSettings, SceneCache
 from edgedepth.training.tile_pretraining import TilePretraining
-from edgedepth.training.training_loop import PhaseSettings, Task, run_phase
+from edgedepth.training.training_loop import ON_GPU, Pace, PhaseSettings, Task, run_phase
 
 __all__ = ["MINI", "PHASES", "Recipe", "train_mini"]
 
@@ -135,38 +135,26 @@ def train_mini(
     """
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
+    where = torch.device(device)
+    if ahead < 1 and where.type != "cuda":
+        raise TrainingError(
+            f"scenes are rendered while training only where a GPU holds them, and this is {where}", remedy="--ahead 1"
+        )
     folder = RunFolder(out, {"recipe": asdict(recipe)})
-    where, on_gpu = torch.device(device), torch.device(device).type == "cuda"
     rendering = Rendering(cache, workers=workers, announce=announce, progress=progress)
-    held_out = rendering.whole("held-out", recipe.held_out)
-    small, large = (
-        rendering.begun(name, settings, ahead) for name, settings in (("small", recipe.small), ("large", recipe.large))
-    )
-    on_device = on_gpu and _fits((small, large), where, announce)
-    if ahead < 1 and not on_device:
-        raise TrainingError("scenes can be rendered while training only where a GPU holds them", remedy="--ahead 1")
-    scenes = _Scenes(
-        large=DeviceScenes(large, where) if on_device else large,
-        small=DeviceScenes(small, where) if on_device else small,
-        held_out=held_out,
-    )
+    scenes = _scenes(recipe, rendering, where, ahead, announce)
     with rendering.going_on(scenes.refresh):
-        for index, phase in enumerate(recipe.phases):
+        for phase, before in zip(recipe.phases, (None, *recipe.phases), strict=False):
             if folder.weights_file(phase.name).exists():
                 announce(f"{phase.name}: done before")
                 continue
-            before = folder.load_weights(recipe.phases[index - 1].name) if index else None
-            task = _TASKS[phase.name](recipe, scenes, before)
             announce(f"{phase.name}: {phase.steps} steps of {phase.batch} pictures")
             run_phase(
-                task,
+                _TASKS[phase.name](recipe, scenes, folder.load_weights(before.name) if before else None),
                 phase,
                 folder,
                 device=where,
-                log_every=100 if on_device else 20,
-                checkpoint_every=1000 if on_device else 200,
-                drawers=0 if on_device else workers,
-                recorded=on_device,
+                pace=ON_GPU if scenes.on_device else Pace(drawers=workers),
                 progress=progress,
             )
     trained = folder.load_weights(recipe.phases[-1].name)
@@ -180,11 +168,29 @@ class _Scenes:
     small: AnyScenes
     held_out: SceneCache
 
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are cut on the device."""
+        return isinstance(self.large, DeviceScenes)
+
     def refresh(self) -> None:
         """Take scenes that were rendered meanwhile to the device."""
         for scenes in (self.large, self.small):
             if isinstance(scenes, DeviceScenes):
                 scenes.refresh()
+
+
+def _scenes(recipe: Recipe, rendering: Rendering, device: torch.device, ahead: float, announce: Announce) -> _Scenes:
+    """What is rendered before training, held on a GPU that has room."""
+    held_out = rendering.begun("held-out", recipe.held_out)
+    small, large = (
+        rendering.begun(name, settings, ahead) for name, settings in (("small", recipe.small), ("large", recipe.large))
+    )
+    if device.type == "cuda" and _fits((small, large), device, announce):
+        return _Scenes(large=DeviceScenes(large, device), small=DeviceScenes(small, device), held_out=held_out)
+    if ahead < 1:
+        raise TrainingError("scenes are rendered while training only where a GPU holds them", remedy="--ahead 1")
+    return _Scenes(large=large, small=small, held_out=held_out)
 
 
 def _fits(caches: tuple[SceneCache, ...], device: torch.device, announce: Announce) -> bool:

@@ -31,11 +31,7 @@ class Rendering:
         self._folder, self._workers, self._announce, self._progress = folder, workers, announce, progress
         self._begun: list[tuple[str, CacheSettings]] = []
 
-    def whole(self, name: str, settings: CacheSettings) -> SceneCache:
-        """A cache with all of its scenes. Errors as `build_scene_cache`."""
-        return self.begun(name, settings, 1.0)
-
-    def begun(self, name: str, settings: CacheSettings, share: float) -> SceneCache:
+    def begun(self, name: str, settings: CacheSettings, share: float = 1.0) -> SceneCache:
         """A cache with a share of its scenes; `going_on` renders the others.
 
         Raises:

@@ -26,7 +26,7 @@ from edgedepth.training.rsa_scenes import SeenScenes, caption_pairs, keep_seen, 
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
 from edgedepth.training.text_task import ContrastiveText, TextTask
-from edgedepth.training.training_loop import PhaseSettings, run_phase
+from edgedepth.training.training_loop import Pace, PhaseSettings, run_phase
 
 __all__ = ["RSA_RECIPE", "RsaRecipe", "train_rsa_mini"]
 
@@ -135,7 +135,9 @@ def train_rsa_mini(
     if not folder.weights_file(recipe.relative.name).exists():
         announce(f"relative: {recipe.relative.steps} steps of {recipe.relative.batch} pictures")
         task = RelativeTask(_start_relative(RSA_MINI.relative, recipe.seed), places, tops, held_out, side)
-        run_phase(task, recipe.relative, folder, device=torch.device(device), drawers=workers, progress=progress)
+        run_phase(
+            task, recipe.relative, folder, device=torch.device(device), pace=Pace(drawers=workers), progress=progress
+        )
     relative = _as_shipped(_relative(folder.load_weights(recipe.relative.name)))
     told = min(recipe.told, len(places.rendered) + len(tops.rendered))
     announce(f"captions of {told} scenes")
@@ -149,7 +151,9 @@ def train_rsa_mini(
     if not folder.weights_file(recipe.text.name).exists():
         announce(f"text: {recipe.text.steps} steps of {recipe.text.batch} captions")
         text_task = _text_task(RSA_MINI, scenes, recipe.seed)
-        run_phase(text_task, recipe.text, folder, device=torch.device(device), drawers=workers, progress=progress)
+        run_phase(
+            text_task, recipe.text, folder, device=torch.device(device), pace=Pace(drawers=workers), progress=progress
+        )
     encoder = _text_task(RSA_MINI, scenes, recipe.seed).module
     encoder.load_state_dict(folder.load_weights(recipe.text.name))
     text = _as_shipped(encoder.text)

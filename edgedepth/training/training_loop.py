@@ -19,7 +19,7 @@ from edgedepth.training.muon import StackedMuon
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.training_step import RecordedStep, Step, quicken
 
-__all__ = ["PhaseSettings", "Task", "TrainedGroup", "parameter_groups", "run_phase"]
+__all__ = ["ON_GPU", "Pace", "PhaseSettings", "Task", "TrainedGroup", "parameter_groups", "run_phase"]
 
 _AVERAGING = 0.998
 _BETAS = (0.9, 0.98)
@@ -81,6 +81,27 @@ def parameter_groups(parameters: Iterable[nn.Parameter], share: float = 1.0) -> 
     return [group for group in groups if group.parameters]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How steps are run, which changes no weight but by rounding.
+
+    Args:
+        log_every: steps between logged losses.
+        checkpoint_every: steps between checkpoints and validations.
+        drawers: threads that draw batches ahead; 0: each is drawn when it is wanted, as scenes on a GPU are.
+        recorded: whether the step is compiled and recorded, on a GPU, for batches that know `copy_`.
+    """
+
+    log_every: int = 20
+    checkpoint_every: int = 200
+    drawers: int = 1
+    recorded: bool = False
+
+
+ON_GPU = Pace(log_every=100, checkpoint_every=1000, drawers=0, recorded=True)
+"""For scenes that are cut there: a step takes hundredths of a second."""
+
+
 class Task(Protocol):
     """What a phase trains."""
 
@@ -94,7 +115,7 @@ class Task(Protocol):
         ...
 
     def draw(self, random: np.random.Generator, count: int) -> Any:
-        """A batch, on the CPU; called from another thread."""
+        """A batch; called from other threads, or on a GPU from the training one."""
         ...
 
     def loss(self, batch: Any) -> Mapping[str, Tensor]:
@@ -112,10 +133,7 @@ def run_phase(
     folder: RunFolder,
     *,
     device: torch.device,
-    log_every: int = 20,
-    checkpoint_every: int = 200,
-    drawers: int = 1,
-    recorded: bool = False,
+    pace: Pace | None = None,
     progress: Progress = silent,
     stop_after: int | None = None,
 ) -> bool:
@@ -126,10 +144,7 @@ def run_phase(
         settings: how long and how fast.
         folder: of the run.
         device: where.
-        log_every: steps between logged losses.
-        checkpoint_every: steps between checkpoints and validations.
-        drawers: threads that draw batches ahead; 0: each is drawn when it is wanted, as scenes on a GPU are.
-        recorded: whether the step is compiled and recorded, on a GPU, for batches that know `copy_`.
+        pace: how its steps are run; None: as a processor takes them.
         progress: is told each logged step.
         stop_after: leave after so many steps of this call, with a checkpoint; None runs to the end.
 
@@ -140,13 +155,14 @@ def run_phase(
         TrainingError: a loss that is not finite.
         OutputError: a full disk.
     """
+    pace = pace or Pace()
     task.module.to(device).train()
-    if recorded:
+    if pace.recorded:
         quicken(task.module)
     optimizers = _optimizers(task, settings, device)
     average = {name: tensor.detach().clone() for name, tensor in task.module.state_dict().items()}
     start = _resume(task.module, optimizers, average, folder.load_checkpoint(settings.name))
-    learn = (RecordedStep if recorded else Step)(task.loss, optimizers, device)
+    learn = (RecordedStep if pace.recorded else Step)(task.loss, optimizers, device)
     stop = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
 
     def checkpoint(step: int) -> None:
@@ -158,15 +174,15 @@ def run_phase(
         }
         folder.save_checkpoint(settings.name, step, state)
 
-    for step, batch in _batches(task, settings, range(start, stop), drawers):
+    for step, batch in _batches(task, settings, range(start, stop), pace.drawers):
         terms = learn(batch, settings.learning_rate(step))
         _average(average, task.module, min(_AVERAGING, (1 + step) / (10 + step)))
-        if (step + 1) % log_every == 0 or step + 1 == stop:
+        if (step + 1) % pace.log_every == 0 or step + 1 == stop:
             values = {name: float(term) for name, term in terms.items()}
             _refuse_nonsense(values, settings.name, step)
             folder.log(settings.name, step + 1, values | {"loss": sum(values.values())})
             progress(f"{settings.name}: loss {sum(values.values()):.4f}", step + 1, settings.steps)
-        if (step + 1) % checkpoint_every == 0 or step + 1 == stop:
+        if (step + 1) % pace.checkpoint_every == 0 or step + 1 == stop:
             checkpoint(step + 1)
     if stop < settings.steps:
         return False

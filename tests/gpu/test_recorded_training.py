@@ -12,7 +12,7 @@ from edgedepth.training.mini_tasks import TileTask
 from edgedepth.training.run_folder import RunFolder
 from edgedepth.training.scene_cache import CacheSettings, build_scene_cache
 from edgedepth.training.tile_pretraining import TilePretraining
-from edgedepth.training.training_loop import PhaseSettings, run_phase
+from edgedepth.training.training_loop import ON_GPU, Pace, PhaseSettings, run_phase
 
 # torch.compile warns of what it does itself, and takes a warning that is an error for a fault of the compiled code.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
@@ -37,7 +37,7 @@ def test_a_recorded_phase_loses_as_a_plain_one_does(scenes: DeviceScenes, tmp_pa
         task = TileTask(TilePretraining(TINY), scenes, scenes, scenes)
         settings = PhaseSettings(name="tiles", steps=40, batch=12, peak_lr=1e-3, seed=1)
         device = torch.device("cuda:0")
-        run_phase(task, settings, folder, device=device, log_every=1, drawers=0, recorded=recorded)
+        run_phase(task, settings, folder, device=device, pace=Pace(log_every=1, drawers=0, recorded=recorded))
         return {point.step: point.value for point in folder.curves if point.name == "loss"}
 
     plain, recorded = losses("plain", recorded=False), losses("recorded", recorded=True)
@@ -55,9 +55,7 @@ def test_a_recorded_phase_goes_on_after_a_stop(scenes: DeviceScenes, tmp_path: P
     def part(stop_after: int | None) -> bool:
         torch.manual_seed(0)
         task = TileTask(TilePretraining(TINY), scenes, scenes, scenes)
-        return run_phase(
-            task, settings, RunFolder(folder, {}), device=device, drawers=0, recorded=True, stop_after=stop_after
-        )
+        return run_phase(task, settings, RunFolder(folder, {}), device=device, pace=ON_GPU, stop_after=stop_after)
 
     assert not part(stop_after=6)
     assert part(stop_after=None)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgedepth.core.errors import TrainingError
 from edgedepth.training.run_folder import RunFolder
-from edgedepth.training.training_loop import PhaseSettings, TrainedGroup, run_phase
+from edgedepth.training.training_loop import Pace, PhaseSettings, TrainedGroup, run_phase
 
 CPU = torch.device("cpu")
 PHASE = PhaseSettings(name="line", steps=60, batch=16, peak_lr=0.1, weight_decay=0.0, seed=5)
@@ -53,7 +53,7 @@ def folder(path: Path) -> RunFolder:
 
 def test_it_learns_and_leaves_averaged_weights(tmp_path: Path) -> None:
     task, run = Line(), folder(tmp_path / "run")
-    assert run_phase(task, PHASE, run, device=CPU, log_every=10, checkpoint_every=30)
+    assert run_phase(task, PHASE, run, device=CPU, pace=Pace(log_every=10, checkpoint_every=30))
     learnt = run.load_weights("line")
     assert abs(float(task.module["slope"].detach()) - 3.0) < 0.1  # where Adam is after 60 steps of at most 0.1
     assert abs(float(learnt["slope"]) - 3.0) < 0.3  # the average trails
@@ -83,7 +83,7 @@ def test_a_stopped_run_ends_where_an_unstopped_one_does(tmp_path: Path) -> None:
 def test_threads_that_draw_ahead_change_nothing(tmp_path: Path) -> None:
     tasks = [Line(), Line()]
     for drawers, task in zip((1, 4), tasks, strict=True):
-        run_phase(task, PHASE, folder(tmp_path / str(drawers)), device=CPU, drawers=drawers)
+        run_phase(task, PHASE, folder(tmp_path / str(drawers)), device=CPU, pace=Pace(drawers=drawers))
     assert tasks[0].drawn == tasks[1].drawn
     assert torch.equal(tasks[0].module["slope"], tasks[1].module["slope"])
 
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
 
     run = folder(tmp_path / "run")
     with pytest.raises(TrainingError, match=r"square is not finite"):
-        run_phase(Breaks(), PHASE, run, device=CPU, log_every=1, checkpoint_every=5)
+        run_phase(Breaks(), PHASE, run, device=CPU, pace=Pace(log_every=1, checkpoint_every=5))
     state = run.load_checkpoint("line")
     assert state is not None
     assert state["step"] == 5
