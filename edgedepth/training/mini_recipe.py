@@ -132,16 +132,18 @@ def train_mini(
     """
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
-    folder = RunFolder(out, {"recipe": asdict(recipe)})
-    where, on_gpu = torch.device(device), torch.device(device).type == "cuda"
-    rendering = Rendering(cache, workers=workers, announce=announce, progress=progress)
-    held_out = rendering.whole("held-out", recipe.held_out)
-    small, large = (
-        rendering.begun(name, settings, ahead) for name, settings in (("small", recipe.small), ("large", recipe.large))
-    )
-    on_device = on_gpu and _fits((small, large), where, announce)
+    rendering = Rendering(cache, ahead=ahead, workers=workers, announce=announce, progress=progress)
+    where = torch.device(device)
+    on_device = where.type == "cuda" and _fits((recipe.small, recipe.large), where, announce)
     if ahead < 1 and not on_device:
-        raise TrainingError("scenes can be rendered while training only where a GPU holds them", remedy="ahead=1")
+        raise TrainingError(
+            f"{ahead:.3g} of the scenes are to be rendered before training: the others can follow only where a GPU "
+            f"holds the scenes, and {where} doesn't",
+            remedy="ahead=1",
+        )
+    folder = RunFolder(out, {"recipe": asdict(recipe)})
+    held_out = rendering.whole("held-out", recipe.held_out)
+    small, large = rendering.begun("small", recipe.small), rendering.begun("large", recipe.large)
     scenes = _Scenes(
         large=DeviceScenes(large, where) if on_device else large,
         small=DeviceScenes(small, where) if on_device else small,
@@ -184,9 +186,9 @@ class _Scenes:
                 scenes.refresh()
 
 
-def _fits(caches: tuple[SceneCache, ...], device: torch.device, announce: Announce) -> bool:
+def _fits(caches: tuple[CacheSettings, ...], device: torch.device, announce: Announce) -> bool:
     """Whether a GPU has room for the scenes: it learns from them faster than the processor cuts them."""
-    needed = sum(DeviceScenes.bytes_of(cache) for cache in caches)
+    needed = sum(DeviceScenes.bytes_of(settings) for settings in caches)
     free = torch.cuda.mem_get_info(device)[0]
     if needed > _SHARE_OF_DEVICE * free:
         announce(f"the scenes stay on disk: {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free")

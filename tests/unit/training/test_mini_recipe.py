@@ -124,6 +124,23 @@ def test_a_killed_run_goes_on(run: Path, scenes: Path, tmp_path: Path) -> None:
     assert all(torch.allclose(mine[name].float(), theirs[name].float(), atol=1e-5, rtol=2e-3) for name in theirs)
 
 
+def test_rendering_beside_the_training_is_refused_without_a_gpu_before_anything_is_made(tmp_path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(TrainingError, match="only where a GPU holds the scenes, and cpu doesn't") as caught:
+        train_mini(tmp_path / "run", tmp_path / "scenes", recipe=small_recipe(), ahead=0.5, announce=told.append)
+    assert caught.value.remedy == "ahead=1"
+    assert list(tmp_path.iterdir()) == []
+    assert told == []
+
+
+@pytest.mark.parametrize("ahead", [0.0, -1.0, 1.5, float("nan")])
+def test_a_share_ahead_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, ahead: float) -> None:
+    with pytest.raises(TrainingError, match="more than 0 and at most 1") as caught:
+        train_mini(tmp_path / "run", tmp_path / "scenes", recipe=small_recipe(), ahead=ahead)
+    assert caught.value.remedy == "ahead=1"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_effort_shortens_everything_alike() -> None:
     short = MINI.shortened(0.01)
     assert short.large.count == round(MINI.large.count * 0.01)
