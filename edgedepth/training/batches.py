@@ -75,15 +75,15 @@ class DeviceScenes:
     def refresh(self) -> None:
         """Copy what was rendered since."""
         there = self._cache.rendered
-        for index in np.setdiff1d(there, self.rendered):
+        for index in np.setdiff1d(there, self.rendered, assume_unique=True):
             self._images[index] = torch.from_numpy(np.array(self._cache.images[index]))
             self._inverse_depth[index] = torch.from_numpy(np.array(self._cache.inverse_depth[index]))
         self.rendered = there
 
     @staticmethod
-    def bytes_of(cache: SceneCache) -> int:
-        """What a cache takes on a device."""
-        return cache.images.nbytes + cache.inverse_depth.nbytes
+    def bytes_of(settings: CacheSettings) -> int:
+        """What a cache takes on a device: 3 bytes of picture and 2 of inverse depth a pixel."""
+        return settings.count * settings.side**2 * (3 + 2)
 
     @torch.no_grad()
     def cut(self, cuts: Cuts, side: int) -> Batch:

@@ -135,14 +135,23 @@ def train_mini(
     """
     if workers < 1:
         raise TrainingError(f"workers is {workers}; allowed are 1 and more", remedy="--workers 1")
+    rendering = Rendering(cache, ahead=ahead, workers=workers, announce=announce, progress=progress)
     where = torch.device(device)
-    if ahead < 1 and where.type != "cuda":
+    on_device = where.type == "cuda" and _fits((recipe.small, recipe.large), where, announce)
+    if ahead < 1 and not on_device:
         raise TrainingError(
-            f"scenes are rendered while training only where a GPU holds them, and this is {where}", remedy="--ahead 1"
+            f"{ahead:.3g} of the scenes are to be rendered before training: the others can follow only where a GPU "
+            f"holds the scenes, and {where} doesn't",
+            remedy="--ahead 1",
         )
     folder = RunFolder(out, {"recipe": asdict(recipe)})
-    rendering = Rendering(cache, workers=workers, announce=announce, progress=progress)
-    scenes = _scenes(recipe, rendering, where, ahead, announce)
+    held_out = rendering.whole("held-out", recipe.held_out)
+    small, large = rendering.begun("small", recipe.small), rendering.begun("large", recipe.large)
+    scenes = _Scenes(
+        large=DeviceScenes(large, where) if on_device else large,
+        small=DeviceScenes(small, where) if on_device else small,
+        held_out=held_out,
+    )
     with rendering.going_on(scenes.refresh):
         for phase, before in zip(recipe.phases, (None, *recipe.phases), strict=False):
             if folder.weights_file(phase.name).exists():
@@ -154,7 +163,7 @@ def train_mini(
                 phase,
                 folder,
                 device=where,
-                pace=ON_GPU if scenes.on_device else Pace(drawers=workers),
+                pace=ON_GPU if on_device else Pace(drawers=workers),
                 progress=progress,
             )
     trained = folder.load_weights(recipe.phases[-1].name)
@@ -168,11 +177,6 @@ class _Scenes:
     small: AnyScenes
     held_out: SceneCache
 
-    @property
-    def on_device(self) -> bool:
-        """Whether batches are cut on the device."""
-        return isinstance(self.large, DeviceScenes)
-
     def refresh(self) -> None:
         """Take scenes that were rendered meanwhile to the device."""
         for scenes in (self.large, self.small):
@@ -180,22 +184,9 @@ class _Scenes:
                 scenes.refresh()
 
 
-def _scenes(recipe: Recipe, rendering: Rendering, device: torch.device, ahead: float, announce: Announce) -> _Scenes:
-    """What is rendered before training, held on a GPU that has room."""
-    held_out = rendering.begun("held-out", recipe.held_out)
-    small, large = (
-        rendering.begun(name, settings, ahead) for name, settings in (("small", recipe.small), ("large", recipe.large))
-    )
-    if device.type == "cuda" and _fits((small, large), device, announce):
-        return _Scenes(large=DeviceScenes(large, device), small=DeviceScenes(small, device), held_out=held_out)
-    if ahead < 1:
-        raise TrainingError("scenes are rendered while training only where a GPU holds them", remedy="--ahead 1")
-    return _Scenes(large=large, small=small, held_out=held_out)
-
-
-def _fits(caches: tuple[SceneCache, ...], device: torch.device, announce: Announce) -> bool:
+def _fits(caches: tuple[CacheSettings, ...], device: torch.device, announce: Announce) -> bool:
     """Whether a GPU has room for the scenes: it learns from them faster than the processor cuts them."""
-    needed = sum(DeviceScenes.bytes_of(cache) for cache in caches)
+    needed = sum(DeviceScenes.bytes_of(settings) for settings in caches)
     free = torch.cuda.mem_get_info(device)[0]
     if needed > _SHARE_OF_DEVICE * free:
         announce(f"the scenes stay on disk: {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free")

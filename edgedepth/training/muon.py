@@ -38,7 +38,10 @@ class StackedMuon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Advance every matrix that has a gradient."""
-        loss = None if closure is None else closure()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for matrix in group["params"]:
@@ -53,11 +56,11 @@ class StackedMuon(torch.optim.Optimizer):
         momenta = [self._momentum_of(matrix) for matrix in matrices]
         torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
-        updates = orthogonal(torch.stack(ahead))
+        updates = orthogonal(torch.stack(ahead)).to(matrices[0].dtype)
         rows, columns = matrices[0].shape
         scaled = updates * (lr * _RMS_OF_ADAMW * max(rows, columns) ** 0.5)
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
-        torch._foreach_sub_(matrices, list(scaled.to(matrices[0].dtype).unbind()))
+        torch._foreach_sub_(matrices, list(scaled.unbind()))
 
     def _momentum_of(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]

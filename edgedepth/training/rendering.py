@@ -20,35 +20,49 @@ class Rendering:
 
     Args:
         folder: of the caches.
+        ahead: share of the scenes that `begun` renders.
         workers: processes that render.
         announce: is told what is being done.
         progress: is told how many scenes are rendered, where training waits for them.
+
+    Raises:
+        TrainingError: a share outside 0..1.
     """
 
     def __init__(
-        self, folder: Path, *, workers: int = 1, announce: Announce = unheard, progress: Progress = silent
+        self,
+        folder: Path,
+        *,
+        ahead: float = 1.0,
+        workers: int = 1,
+        announce: Announce = unheard,
+        progress: Progress = silent,
     ) -> None:
-        self._folder, self._workers, self._announce, self._progress = folder, workers, announce, progress
-        self._begun: list[tuple[str, CacheSettings]] = []
-
-    def begun(self, name: str, settings: CacheSettings, share: float = 1.0) -> SceneCache:
-        """A cache with a share of its scenes; `going_on` renders the others.
-
-        Raises:
-            TrainingError: a share outside 0..1, or as `build_scene_cache`.
-            OutputError: a full disk.
-        """
-        if not 0 < share <= 1:
+        if not 0 < ahead <= 1:
             raise TrainingError(
-                f"the share of scenes rendered ahead is {share}; more than 0 and at most 1 is allowed",
+                f"the share of scenes rendered ahead is {ahead}; more than 0 and at most 1 is allowed",
                 remedy="--ahead 1",
             )
-        if share < 1:
-            self._begun.append((name, settings))
+        self._folder, self._ahead, self._workers = folder, ahead, workers
+        self._announce, self._progress = announce, progress
+        self._begun: list[tuple[str, CacheSettings]] = []
+
+    def whole(self, name: str, settings: CacheSettings) -> SceneCache:
+        """A cache with all of its scenes. Errors as `build_scene_cache`."""
+        return self._built(name, settings, None)
+
+    def begun(self, name: str, settings: CacheSettings) -> SceneCache:
+        """A cache with a share of its scenes; `going_on` renders the others. Errors as `build_scene_cache`."""
+        if self._ahead == 1:
+            return self.whole(name, settings)
+        self._begun.append((name, settings))
+        return self._built(name, settings, math.ceil(self._ahead * settings.count))
+
+    def _built(self, name: str, settings: CacheSettings, first: int | None) -> SceneCache:
         return build_scene_cache(
             self._folder / name,
             settings,
-            first=math.ceil(share * settings.count),
+            first=first,
             workers=self._workers,
             announce=self._announce,
             progress=self._progress,
@@ -62,9 +76,10 @@ class Rendering:
             more: called in the rendering thread after some more scenes.
 
         Raises:
-            TrainingError: at the block's end, what rendering failed with; OutputError likewise.
+            TrainingError: at the block's end, what rendering failed with, which is announced at once; OutputError
+                likewise.
         """
-        stopped, failures = Event(), list[Exception]()
+        stopped, failures = Event(), list[BaseException]()
 
         def watch(_step: str, _done: int, _total: int) -> None:
             more()
@@ -74,14 +89,15 @@ class Rendering:
         def render() -> None:
             try:
                 for name, settings in self._begun:
-                    # A core is left to the training.
+                    # Two cores are left: one to the training, one to what `more` does.
                     workers = max(1, self._workers - 2)
                     build_scene_cache(self._folder / name, settings, workers=workers, progress=watch)
                     self._announce(f"all scenes of {name} are rendered")
             except _StoppedError:
                 pass
-            except Exception as problem:
+            except BaseException as problem:  # an interrupted worker's KeyboardInterrupt too
                 failures.append(problem)
+                self._announce(f"no more scenes are rendered: {problem}")
 
         thread = Thread(target=render, name="rendering")
         thread.start()

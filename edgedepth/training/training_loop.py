@@ -220,10 +220,9 @@ def _resume(
         return 0
     module.load_state_dict(state["module"])
     for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
-        rates = [group["lr"] for group in optimizer.param_groups]
-        optimizer.load_state_dict(held)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate  # on its device, where the loaded one may not be; each step sets it
+        # Only what was learnt: the groups' settings are this run's and this device's.
+        settings = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": held["state"], "param_groups": settings})
     for name, tensor in state["average"].items():
         average[name].copy_(tensor)
     return int(state["step"])

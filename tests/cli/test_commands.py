@@ -229,6 +229,9 @@ def test_the_library_leaves_the_root_logger_alone(cli: Cli) -> None:
         (("--device", "cuda:9"), "sees"),
         (("--workers", "0"), "workers is 0"),
         (("--effort", "2"), "effort is 2"),
+        (("--batches", "0"), "batches is 0"),
+        (("--ahead", "0.5"), "a GPU"),
+        (("--ahead", "2"), "rendered ahead is 2"),
     ],
 )
 def test_a_training_that_can_t_start_is_refused_at_once(
@@ -237,4 +240,12 @@ def test_a_training_that_can_t_start_is_refused_at_once(
     done = cli("train", "mini", "--out", tmp_path / "run", *words)
     assert done.code == 2
     assert said in done.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [("--batches", "0.5"), ("--ahead", "0.5")])
+def test_an_option_of_mini_is_refused_for_another_recipe(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = cli("train", "rsa-mini", "--out", tmp_path / "run", *words)
+    assert done.code == 2
+    assert words[0] in done.err
     assert not (tmp_path / "run").exists()

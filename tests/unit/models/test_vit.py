@@ -1,5 +1,7 @@
 """The vision transformer: its attention, its hooks, and what it calls its parameters."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,60 @@ def test_attention_is_scaled_dot_product_attention() -> None:
 
     # the same sums in fp32, in another order
     torch.testing.assert_close(attention(tokens), expected, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(2, 5, 32), (1, 65, 32), (35, 17, 32)])
+def test_fused_attention_computes_the_same(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    spelled, fused = Attention(32, heads=4), Attention(32, heads=4)
+    fused.load_state_dict(spelled.state_dict())
+    fused.fused = True
+    tokens = 3 * torch.randn(shape)
+
+    # the same sums in fp32, in another order
+    torch.testing.assert_close(fused(tokens), spelled(tokens), rtol=1e-5, atol=2e-6)
+
+
+def test_fused_attention_has_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    spelled = Attention(32, heads=4)
+    fused = copy.deepcopy(spelled)
+    fused.fused = True
+    tokens, weights = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
+    for attention in (spelled, fused):
+        torch.autograd.backward((attention(tokens) * weights).sum())
+
+    for mine, theirs in zip(fused.parameters(), spelled.parameters(), strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        # sums of 10 tokens in fp32; the key's bias has a gradient of 0 but for rounding
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def operators(model: ViT) -> set[str]:
+    """Names of those that run, which are those that an exporter sees."""
+    with torch.autograd.profiler.profile() as profile:
+        model(torch.zeros(1, 3, 24, 24))
+    return {event.name for event in profile.function_events}
+
+
+def test_attention_is_spelled_unless_training_asks_otherwise(vit: ViT) -> None:
+    assert not any(module.fused for module in vit.modules() if isinstance(module, Attention))
+    plain = operators(vit)
+    assert any("softmax" in name for name in plain)
+    assert not any("scaled_dot_product" in name for name in plain)
+
+    trained = copy.deepcopy(vit)
+    for module in trained.modules():
+        if isinstance(module, Attention):
+            module.fused = True
+    # so that the test above would notice
+    assert any("scaled_dot_product" in name for name in operators(trained))
+    # one model's switch isn't another's
+    assert not Attention(32, heads=4).fused
+    assert operators(vit) == plain
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import torch
 
 from edgedepth.training.batches import AnyScenes, Batch, DeviceScenes, tile_batch, view_batch
 from edgedepth.training.cuts import Cuts, choose_tiles, choose_views
+from edgedepth.training.mini_tasks import ViewsAndTiles
 from edgedepth.training.scene_cache import CacheSettings, SceneCache, build_scene_cache
 
 from .ray_truth import nearest, rays, stage
@@ -279,4 +281,84 @@ def test_scenes_on_a_device_give_the_batches_that_those_on_disk_give(
 
 def test_scenes_on_a_device_say_what_they_take() -> None:
     cache = cache_of([60, 70])
-    assert DeviceScenes.bytes_of(cache) == 2 * SIDE * SIDE * (3 + 2)
+    assert DeviceScenes.bytes_of(cache.settings) == cache.images.nbytes + cache.inverse_depth.nbytes == 40960
+
+
+def test_refreshing_copies_what_was_rendered_since_and_nothing_else() -> None:
+    cache = cache_of([60, 0, 75, 0])
+    scenes = DeviceScenes(cache, torch.device("cpu"))
+    assert scenes.rendered.tolist() == [0, 2]
+    before = view_batch(scenes, drawn(17), 8, SIDE)
+    cache.images[0] = 99  # never happens to a rendered scene, and so isn't looked for
+    cache.images[3] = 7
+    cache.inverse_depth[3] = 5.0
+    cache.focal_over_width[3] = focal_of(80)
+    # Not there before it is asked for, even though the file says so.
+    assert scenes.rendered.tolist() == [0, 2]
+    assert same(view_batch(scenes, drawn(17), 8, SIDE), before)
+    scenes.refresh()
+    assert scenes.rendered.tolist() == [0, 2, 3]
+    batch = view_batch(scenes, drawn(0), 3, SIDE, varied=False)
+    assert batch.fov_deg.tolist() == pytest.approx([60, 75, 80], rel=1e-6)  # float32
+    assert same(batch, view_batch(scenes, drawn(0), 3, SIDE, varied=False))
+    np.testing.assert_allclose(metric(batch)[2], 5.0, rtol=1e-6)
+    assert batch.image[2].unique().tolist() == pytest.approx([7 / 127.5 - 1])
+    assert batch.image[0].max() > 99 / 127.5 - 1  # as it was when it was copied
+    scenes.refresh()
+    assert scenes.rendered.tolist() == [0, 2, 3]
+
+
+class Watched(np.ndarray[tuple[int, ...], np.dtype[np.generic]]):
+    """An array that tells when it is read."""
+
+    tell: Callable[[int], None] | None = None
+
+    def __getitem__(self, index: object) -> object:  # type: ignore[override]
+        if self.tell is not None:
+            assert isinstance(index, (int, np.integer))
+            self.tell(int(index))
+        return super().__getitem__(index)  # type: ignore[call-overload]
+
+
+def test_a_scene_is_not_shown_before_all_of_it_is_copied() -> None:
+    """Batches are cut in one thread while another one copies scenes."""
+    plain = cache_of([60, 0, 0])
+    images, inverse_depth = plain.images.view(Watched), plain.inverse_depth.view(Watched)
+    cache = SceneCache(
+        settings=plain.settings,
+        images=cast(npt.NDArray[np.uint8], images),
+        inverse_depth=cast(npt.NDArray[np.float16], inverse_depth),
+        focal_over_width=plain.focal_over_width,
+    )
+    scenes = DeviceScenes(cache, torch.device("cpu"))
+    cache.focal_over_width[:] = focal_of(60)
+    read, shown = list[int](), list[list[int]]()
+
+    def tell(index: int) -> None:
+        read.append(index)
+        shown.append(scenes.rendered.tolist())
+
+    images.tell = inverse_depth.tell = tell
+    scenes.refresh()
+    assert sorted(read) == [1, 1, 2, 2]
+    # The picture and the depth of a scene are read before it is among those that are cut.
+    for place, index in enumerate(read):
+        assert all(index not in seen for seen in shown[: place + 1])
+    images.tell = inverse_depth.tell = None
+    assert scenes.rendered.tolist() == [0, 1, 2]
+
+
+def test_a_batch_takes_another_s_values_in_place() -> None:
+    cache = cache_of([60, 80])
+    batch, other = view_batch(cache, drawn(18), 3, 16), view_batch(cache, drawn(19), 3, 16)
+    places = [batch.image.data_ptr(), batch.inverse_depth.data_ptr(), batch.fov_deg.data_ptr()]
+    batch.copy_(other)
+    assert same(batch, other)
+    assert [batch.image.data_ptr(), batch.inverse_depth.data_ptr(), batch.fov_deg.data_ptr()] == places
+    both, others = (
+        ViewsAndTiles(view_batch(cache, drawn(n), 2, 16), tile_batch(cache, drawn(n), 2, 16)) for n in (1, 2)
+    )
+    assert not same(both.tiles, others.tiles)
+    both.copy_(others)
+    assert same(both.views, others.views)
+    assert same(both.tiles, others.tiles)

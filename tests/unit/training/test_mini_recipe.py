@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import edgedepth
 from edgedepth.core.errors import TrainingError
 from edgedepth.models.depth_pro import DepthPro
 from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, DepthProConfig
@@ -124,6 +126,23 @@ def test_a_killed_run_goes_on(run: Path, scenes: Path, tmp_path: Path) -> None:
     assert all(torch.allclose(mine[name].float(), theirs[name].float(), atol=1e-5, rtol=2e-3) for name in theirs)
 
 
+def test_rendering_beside_the_training_is_refused_without_a_gpu_before_anything_is_made(tmp_path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(TrainingError, match="only where a GPU holds the scenes, and cpu doesn't") as caught:
+        train_mini(tmp_path / "run", tmp_path / "scenes", recipe=small_recipe(), ahead=0.5, announce=told.append)
+    assert caught.value.remedy == "--ahead 1"
+    assert list(tmp_path.iterdir()) == []
+    assert told == []
+
+
+@pytest.mark.parametrize("ahead", [0.0, -1.0, 1.5, float("nan")])
+def test_a_share_ahead_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, ahead: float) -> None:
+    with pytest.raises(TrainingError, match="more than 0 and at most 1") as caught:
+        train_mini(tmp_path / "run", tmp_path / "scenes", recipe=small_recipe(), ahead=ahead)
+    assert caught.value.remedy == "--ahead 1"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_effort_shortens_everything_alike() -> None:
     short = MINI.shortened(0.01)
     assert short.large.count == round(MINI.large.count * 0.01)
@@ -135,6 +154,20 @@ def test_effort_shortens_everything_alike() -> None:
     for effort in (0, 1.5, float("nan")):
         with pytest.raises(TrainingError, match="effort"):
             MINI.shortened(effort)
+
+
+def test_a_share_of_the_batches_is_for_little_memory() -> None:
+    small = MINI.shortened(1.0, batches=0.01)
+    assert [phase.batch for phase in small.phases] == [5, 3, 3, 5]  # a hundredth of 512, 32, 32 and 512, but three
+    assert dataclasses.replace(small, phases=MINI.phases) == MINI
+    for batches in (0, 1.5, float("nan")):
+        with pytest.raises(TrainingError, match="batches"):
+            MINI.shortened(1.0, batches=batches)
+
+
+def test_the_shipped_weights_settings_are_the_recipe() -> None:
+    held = json.loads((Path(edgedepth.__file__).parent / "models/shipped/depth_pro_mini/settings.json").read_text())
+    assert held == {"recipe": json.loads(json.dumps(dataclasses.asdict(MINI)))}
 
 
 def test_the_recipe_trains_the_registrys_mini_on_scenes_of_its_size() -> None:

@@ -71,6 +71,28 @@ def test_two_workers_make_what_one_makes(four: SceneCache, tmp_path: Path, monke
     assert told == [(done, 4) for done in range(5)]
 
 
+def test_the_first_scenes_are_enough_where_so_many_are_wanted(
+    four: SceneCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = counting(monkeypatch)
+    few = build_scene_cache(tmp_path, FOUR, first=2)
+    assert few.rendered.tolist() == [0, 1]
+    build_scene_cache(tmp_path, FOUR, first=1)
+    assert seeds == [20, 21]
+    erase(tmp_path, 0)
+    assert build_scene_cache(tmp_path, FOUR, first=3).rendered.tolist() == [0, 1, 2]
+    assert seeds == [20, 21, 20, 22]
+    assert content(build_scene_cache(tmp_path, FOUR)) == content(four)
+    assert content(few) == content(four)  # a view of what is on the disk
+
+
+def test_workers_share_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer scenes than a worker's usual share keep more than one of them busy."""
+    told: list[int] = []
+    build_scene_cache(tmp_path, FOUR, workers=2, progress=lambda _, done, total: told.append(done))
+    assert told == [0, 2, 4]
+
+
 # --- going on
 
 
@@ -272,15 +294,6 @@ def test_a_disk_that_fills_up_keeps_what_was_rendered(four: SceneCache, small_di
     after = build_scene_cache(small_disk, settings)
     assert after.rendered.size == 24
     np.testing.assert_array_equal(after.focal_over_width[before > 0], before[before > 0])
-
-
-@pytest.fixture
-def file_size_limit() -> Iterator[Callable[[int], None]]:
-    """Sets the size in bytes from which on this process's writes fail, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="there are no file size limits on Windows")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # Python ignores the signal
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_quota_is_told_and_the_build_goes_on_later(
