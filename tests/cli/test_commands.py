@@ -99,9 +99,9 @@ def test_a_changed_weight_fails_verify_in_its_stage(
 
 
 def test_a_changed_weight_is_refused_before_it_serves(
-    cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path
+    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
-    changed = with_changed_weight(tiny_bundle, "decoder", tmp_path / "changed")
+    changed = with_changed_weight(mini_bundle, "decoder", tmp_path / "changed")
     done = cli("infer", photos / "one.png", "--bundle", changed, "--out", tmp_path / "out")
     assert done.code == 1
     assert "this device doesn't reproduce the golden depth" in done.err
