@@ -8,18 +8,19 @@ import gc
 import hashlib
 import io
 import os
+import pickle
 import shutil
 import signal
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
-
-from edgedepth.core.progress import silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.getvalue("dist") not in ("loadfile", "loadgroup"):
         return None
     from xdist.scheduler import LoadFileScheduling
+
+    # Not the files of most tests first: pages of one test each, which take longest, would be left for the end.
+    config.option.loadscopereorder = False
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -73,6 +77,17 @@ def _ctrl_c_works() -> None:
     """A shell that runs the suite in the background has it ignore Ctrl-C, and everything that it starts."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No power cut is outlived here, and a write of some kilobytes takes a hundred times longer where it is flushed.
+
+    What has to be flushed, and when, is proven by tests/unit/core/test_folders.py; processes that tests start do it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)  # a closed one is refused still
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -121,8 +136,84 @@ def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
     return folder
 
 
+class _Digest(pickle.Pickler):
+    """A digest of all that a module is: its classes, attributes, hooks and weights."""
+
+    def __init__(self, said: str) -> None:
+        self._hash = hashlib.sha256(said.encode())
+        super().__init__(SimpleNamespace(write=self._hash.update))
+        self.fast = True  # else what is equal is told otherwise where it is the same object
+
+    def persistent_id(self, value: Any) -> object:
+        """What pickle tells otherwise each time, or not at all."""
+        if isinstance(value, FunctionType):
+            return value.__module__, value.__qualname__, value.__code__.co_code
+        if isinstance(value, OrderedDict) and value and all(isinstance(hook, FunctionType) for hook in value.values()):
+            return tuple(map(self.persistent_id, value.values()))  # without hooks' numbers, which go on from the last
+        if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+            values = value.detach().contiguous().numpy()  # and not where in memory they lie
+            return str(value.dtype), tuple(value.shape), hashlib.sha256(values.tobytes()).hexdigest()
+        return None
+
+    def of(self, module: nn.Module) -> str:
+        self.dump(module)
+        return self._hash.hexdigest()
+
+
+TracingOnce = Callable[[], contextlib.AbstractContextManager[None]]
+
+_REMEMBERED = 100 << 20
+"""Bytes of a module whose graph is kept: those of a full-size one would fill the disk."""
+
+
 @pytest.fixture(scope="session")
-def exported(once_a_run: OnceARun) -> Callable[..., Path]:
+def tracing_once(once_a_run: OnceARun) -> TracingOnce:
+    """Inside of it a graph of the same module, stage and options is traced once a run: it takes most of an export.
+
+    For exports that a test begins with, or that it types as a user would. Not where exporting itself is tested: what a
+    test patches in torch isn't looked at.
+    """
+    from edgedepth.exporters import to_onnx_stage
+
+    trace = to_onnx_stage.export_stage
+
+    def remembered(module: nn.Module, stage: StageSpec, path: Path, *, precision: Precision, opset: int) -> None:
+        asked = repr((stage, path.name, precision, opset))
+        same = None
+        if sum(tensor.nbytes for tensor in module.state_dict().values()) <= _REMEMBERED:
+            with contextlib.suppress(
+                AttributeError, TypeError, RecursionError, pickle.PicklingError
+            ):  # it holds anything
+                same = _Digest(asked).of(module)
+        if same is None:
+            trace(module, stage, path, precision=precision, opset=opset)
+            return
+
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            trace(module, stage, folder / path.name, precision=precision, opset=opset)
+
+        for file in once_a_run(f"graph-{same[:16]}", make).iterdir():
+            shutil.move(file, path.with_name(file.name))
+
+    @contextlib.contextmanager
+    def inside() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(to_onnx_stage, "export_stage", remembered)
+            yield
+
+    return inside
+
+
+@pytest.fixture
+def traced_once(tracing_once: TracingOnce) -> Iterator[None]:
+    """The test, and what it types, shares graphs with others."""
+    with tracing_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(once_a_run: OnceARun, tracing_once: TracingOnce) -> Callable[..., Path]:
     """The bundle that `edgedepth export` makes of words, made once a run. Copy it before changing anything in it."""
     from edgedepth.cli import build_parser, main
 
@@ -136,7 +227,7 @@ def exported(once_a_run: OnceARun) -> Callable[..., Path]:
 
         def export(out: Path) -> None:
             said = io.StringIO()
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            with tracing_once(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 assert main(["export", *words, "--out", str(out)]) == 0, said.getvalue()
 
         return once_a_run(f"exported-{same[:8]}", export)
@@ -153,43 +244,18 @@ def mini() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def mini_bundle(mini: LoadedModel, once_a_run: OnceARun) -> Path:
+def mini_bundle(exported: Callable[..., Path]) -> Path:
     """The mini's fp32 ONNX bundle, exported once for the whole suite. Copy it before changing anything in it."""
-    from edgedepth.exporters.base import ExportOptions, exporter_for
-
-    return once_a_run("mini", lambda out: exporter_for("onnx").export(mini, ExportOptions(), out))
+    return exported("--model", "depth-pro-mini", "--weights", "random:0", "--target", "onnx")
 
 
 @pytest.fixture(scope="session")
-def mini_openvino(mini: LoadedModel, mini_bundle: Path, once_a_run: OnceARun) -> Callable[[Precision], Path]:
-    """The mini's OpenVINO bundle of a precision, made of the graphs of its ONNX bundle: tracing them takes longest."""
-    from edgedepth.core.bundle import open_bundle
-    from edgedepth.exporters.base import ExportOptions
-    from edgedepth.exporters.to_onnx_stage import export_stage
-    from edgedepth.exporters.to_openvino_stage import fp32_weights_of, onnx_to_ir
-    from edgedepth.exporters.writing import Recipe, export_stages
-    from edgedepth.models.depth_pro_stages import stage_modules
+def mini_openvino(exported: Callable[..., Path]) -> Callable[[Precision], Path]:
+    """The mini's OpenVINO bundle of a precision. Copy it before changing anything in it."""
 
-    traced = open_bundle(mini_bundle)
-    sources = {name: traced.file(artefact.path) for name, artefact in traced.manifest.artefacts.items()}
-    folded = stage_modules(mini.module, folded=True)["decoder"]  # ONNX bundles have it unfolded
-
-    def trace_decoder(folder: Path) -> None:
-        folder.mkdir()
-        export_stage(folded, mini.spec.stage("decoder"), folder / "decoder.onnx", precision="fp32", opset=20)
-
-    @functools.cache
     def bundle(precision: Precision) -> Path:
-        def write_stage(module: nn.Module, stage: StageSpec, path: Path) -> None:
-            fp32_weights = fp32_weights_of(module)
-            onnx_to_ir(sources[stage.name], path, stage, precision=precision, about={}, fp32_weights=fp32_weights)
-
-        def write(out: Path) -> None:
-            sources["decoder"] = once_a_run("folded", trace_decoder) / "decoder.onnx"
-            recipe = Recipe(target="openvino", suffix=".xml", write_stage=write_stage, toolchain={}, folded=True)
-            export_stages(mini, ExportOptions(precision=precision), out, recipe, progress=silent)
-
-        return once_a_run(f"openvino-{precision}", write)
+        words = ("--target", "openvino", f"--{precision}")
+        return exported("--model", "depth-pro-mini", "--weights", "random:0", *words)
 
     return bundle
 
@@ -238,20 +304,22 @@ def tiny() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny: LoadedModel, once_a_run: OnceARun) -> Path:
+def tiny_bundle(tiny: LoadedModel, once_a_run: OnceARun, tracing_once: TracingOnce) -> Path:
     """The tiny's fp32 ONNX bundle, exported once. Copy it before changing anything in it."""
     from edgedepth.exporters.base import ExportOptions, exporter_for
 
-    return once_a_run("tiny", lambda out: exporter_for("onnx").export(tiny, ExportOptions(), out))
+    with tracing_once():
+        return once_a_run("tiny", lambda out: exporter_for("onnx").export(tiny, ExportOptions(), out))
 
 
 @pytest.fixture(scope="session")
-def tiny_windowed_bundle(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_windowed_bundle(tiny: LoadedModel, once_a_run: OnceARun, tracing_once: TracingOnce) -> Path:
     """The same with its decoder in windows too."""
     from edgedepth.exporters.base import ExportOptions, exporter_for
 
     options = ExportOptions(decoder_windows=True)
-    return exporter_for("onnx").export(tiny, options, tmp_path_factory.mktemp("tiny-windowed") / "bundle").path
+    with tracing_once():
+        return once_a_run("tiny-windowed", lambda out: exporter_for("onnx").export(tiny, options, out))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from edgedepth.core.store import bundles_folder
 from .conftest import Cli
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_export_into_the_store_then_everything_finds_it(cli: Cli, photos: Path, tmp_path: Path) -> None:
     exported = cli("export", "--model", "depth-pro-mini", "--json")
     assert exported.code == 0
@@ -49,8 +50,9 @@ def test_inspect_shows_the_manifest(cli: Cli, mini_bundle: Path) -> None:
     assert facts["bytes"] == sum(path.stat().st_size for path in sealed)
 
 
-def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photos: Path) -> None:
-    done = cli("verify", mini_bundle, "--images", photos, "--json")
+@pytest.mark.usefixtures("known_tiny")
+def test_verify_passes_and_keeps_its_contract(cli: Cli, tiny_bundle: Path, photos: Path) -> None:
+    done = cli("verify", tiny_bundle, "--images", photos, "--json")
     assert done.code == 0
     report = done.json
     assert report["passed"] is True
@@ -59,7 +61,7 @@ def test_verify_passes_and_keeps_its_contract(cli: Cli, mini_bundle: Path, photo
     assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
     assert all(set(stage) >= {"max_rel", "mean_rel"} for stage in report["stages"].values())
     assert report["end_to_end"]["delta1"] == 1.0
-    assert "passed on 2 pictures" in cli("verify", mini_bundle, "--images", photos).out
+    assert "passed on 2 pictures" in cli("verify", tiny_bundle, "--images", photos).out
 
 
 def test_verify_without_images_takes_the_sample_photographs(cli: Cli, mini_bundle: Path) -> None:
@@ -85,10 +87,11 @@ def with_changed_weight(bundle: Path, stage: str, out: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", ["patch_encoder", "image_encoder", "decoder", "fov"])
+@pytest.mark.usefixtures("known_tiny")
 def test_a_changed_weight_fails_verify_in_its_stage(
-    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path, stage: str
+    cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path, stage: str
 ) -> None:
-    changed = with_changed_weight(mini_bundle, stage, tmp_path / "changed")
+    changed = with_changed_weight(tiny_bundle, stage, tmp_path / "changed")
     done = cli("verify", changed, "--images", photos, "--json")
     assert done.code == 1
     failed = {failure.split()[1] for failure in done.json["failures"] if failure.startswith("stage ")}
@@ -155,8 +158,8 @@ def test_depth_pro_without_its_weights_names_the_ways_out(
         assert way in done.json["error"]["remedy"]
 
 
-def test_one_picture_is_no_proof(cli: Cli, mini_bundle: Path, photos: Path) -> None:
-    done = cli("verify", mini_bundle, "--images", photos / "one.png")
+def test_one_picture_is_no_proof(cli: Cli, tiny_bundle: Path, photos: Path) -> None:
+    done = cli("verify", tiny_bundle, "--images", photos / "one.png")
     assert done.code == 2
     assert "got 1 different pictures; parity needs 2 at least" in done.err
 
@@ -187,6 +190,7 @@ def test_doctor_tells_what_runs_and_why_not(cli: Cli) -> None:
     assert targets["coreml"]["runs"] == (sys.platform == "darwin")
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_the_demo_leaves_pictures(cli: Cli, tmp_path: Path) -> None:
     done = cli("demo", "--out", tmp_path / "demo", "--json")
     assert done.code == 0

@@ -69,11 +69,13 @@ RunPage = Callable[[list[str]], None]
 
 
 @pytest.fixture
-def run_page(cli: Cli, exported: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPage:
+def run_page(
+    cli: Cli, exported: Callable[..., Path], traced_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RunPage:
     """Runs a page's lines one after the other, in a folder with a photograph, a video and a folder of photographs.
 
     They run in this process: half of the time of most is importing torch. An export that several pages show runs for
-    the first of them, and the others get the bundle that it made.
+    the first of them, and the others get the bundle that it made; others share the graphs that are the same.
     """
     (tmp_path / "photos").mkdir()
     draw_photo(tmp_path / "photo.jpg", f35=28)

@@ -71,8 +71,8 @@ def test_a_table_and_files(cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: P
     assert np.mean([float(row["delta1"]) for row in rows]) == pytest.approx(facts["metrics"]["delta1"])
 
 
-def test_the_json_contract(cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: Path) -> None:
-    run = ("eval", rooms, "--bundle", mini_bundle, "--json")
+def test_the_json_contract(cli: Cli, tiny_bundle: Path, rooms: Path, tmp_path: Path) -> None:
+    run = ("eval", rooms, "--bundle", tiny_bundle, "--json")
     facts = cli(*run, "--out", tmp_path / "own").json
     assert set(facts) == {
         *("images", "metrics", "baselines", "skipped", "images_with"),
@@ -103,17 +103,17 @@ def test_the_reference_itself_gives_the_same_figures(cli: Cli, mini_bundle: Path
     assert torch.json["metrics"]["abs_rel"] == pytest.approx(onnx["metrics"]["abs_rel"], rel=1e-4)
 
 
-def test_rendered_scenes(cli: Cli, mini_bundle: Path, tmp_path: Path) -> None:
-    done = cli("eval", "synthetic:2", "--bundle", mini_bundle, "--out", tmp_path / "eval", "--gallery", "1")
+def test_rendered_scenes(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    done = cli("eval", "synthetic:2", "--bundle", tiny_bundle, "--out", tmp_path / "eval", "--gallery", "1")
     assert done.code == 0
     assert "boundary recall ↑" in done.out
     assert "means over 2 pictures of synthetic:2" in done.out
 
 
-def test_bad_samples_are_told_and_left_out(cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: Path) -> None:
+def test_bad_samples_are_told_and_left_out(cli: Cli, tiny_bundle: Path, rooms: Path, tmp_path: Path) -> None:
     (rooms / "room1.depth.png").write_bytes((rooms / "room1.depth.png").read_bytes()[:60])
     cv2.imwrite(str(rooms / "room2.depth.png"), np.full((10, 10), 900, np.uint16))
-    words = ("eval", rooms, "--bundle", mini_bundle, "--out", tmp_path / "eval")
+    words = ("eval", rooms, "--bundle", tiny_bundle, "--out", tmp_path / "eval")
     done = cli(*words)
     assert done.code == 0
     assert "means over 1 pictures of plain, 2 skipped" in done.out
@@ -123,19 +123,19 @@ def test_bad_samples_are_told_and_left_out(cli: Cli, mini_bundle: Path, rooms: P
     assert [(skip["name"], bool(skip["reason"])) for skip in skipped] == [("room1", True), ("room2", True)]
 
 
-def test_nothing_but_bad_samples_is_a_failure(cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: Path) -> None:
+def test_nothing_but_bad_samples_is_a_failure(cli: Cli, tiny_bundle: Path, rooms: Path, tmp_path: Path) -> None:
     for path in rooms.glob("*.depth.png"):
         cv2.imwrite(str(path), np.zeros(SIZE[::-1], np.uint16))
-    done = cli("eval", rooms, "--bundle", mini_bundle, "--out", tmp_path / "eval", "--json")
+    done = cli("eval", rooms, "--bundle", tiny_bundle, "--out", tmp_path / "eval", "--json")
     assert done.code == 1
     assert "none of the 3 samples of plain could be scored" in done.json["error"]["problem"]
     assert "docs/how-to/data-sets.md" in done.json["error"]["remedy"]
 
 
 def test_a_second_run_is_refused_and_a_resumed_one_is_told_at_once(
-    cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: Path
+    cli: Cli, tiny_bundle: Path, rooms: Path, tmp_path: Path
 ) -> None:
-    words = ("eval", rooms, "--bundle", mini_bundle, "--out", tmp_path / "eval", "--gallery", "0", "--json")
+    words = ("eval", rooms, "--bundle", tiny_bundle, "--out", tmp_path / "eval", "--gallery", "0", "--json")
     first = cli(*words)
     refused = cli(*words)
     assert refused.code == 2
@@ -165,12 +165,12 @@ def test_a_second_run_is_refused_and_a_resumed_one_is_told_at_once(
     ],
 )
 def test_a_mistake_is_one_line_and_its_cure(
-    cli: Cli, mini_bundle: Path, rooms: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    cli: Cli, tiny_bundle: Path, rooms: Path, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     scaled = make_rooms(tmp_path / "scaled", 1)
     (scaled / "intrinsics.json").write_text('{"metric": false}')
     places = {"ROOMS": rooms, "SCALED": scaled}
-    model = () if {"--bundle", "--backend"} & set(words) else ("--bundle", mini_bundle)
+    model = () if {"--bundle", "--backend"} & set(words) else ("--bundle", tiny_bundle)
     done = cli("eval", *model, "--out", tmp_path / "out", *(places.get(word, word) for word in words))
     assert done.code == 2, done.err
     assert said in done.err
@@ -216,10 +216,10 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def whole(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def whole(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     rooms = make_rooms(folder / "rooms", 10)
-    with EdgeDepth(mini_bundle, color="rgb", self_test="never") as model:
+    with EdgeDepth(tiny_bundle, color="rgb", self_test="never") as model:
         report = evaluate(model, open_dataset(rooms), out=folder / "eval", place=str(rooms), gallery=0)
     return Whole(rooms, json.loads(json.dumps(report.to_dict())), (folder / "eval" / SCORES).read_bytes())
 
@@ -227,11 +227,11 @@ def whole(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has neither signal")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_an_ended_run_keeps_its_scores_and_goes_on(
-    cli: Cli, mini_bundle: Path, tmp_path: Path, whole: Whole, name: str
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, whole: Whole, name: str
 ) -> None:
     number = signal.Signals[name]
     out = tmp_path / "eval"
-    words = ["eval", str(whole.rooms), "--bundle", str(mini_bundle), "--gallery", "0", "--out", str(out), "--json"]
+    words = ["eval", str(whole.rooms), "--bundle", str(tiny_bundle), "--gallery", "0", "--out", str(out), "--json"]
     code, told = run_until(words, "[3/10] room3", lambda process: process.send_signal(number))
     assert not (out / "report.json").exists()
     assert (out / SCORES).read_bytes().count(b'"score"') >= 3
@@ -250,10 +250,10 @@ def test_an_ended_run_keeps_its_scores_and_goes_on(
 
 
 def test_a_disk_that_fills_up_is_told_and_loses_nothing(
-    cli: Cli, mini_bundle: Path, tmp_path: Path, whole: Whole
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, whole: Whole
 ) -> None:
     resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
-    words = ("eval", whole.rooms, "--bundle", mini_bundle, "--gallery", "0", "--out", tmp_path / "eval", "--json")
+    words = ("eval", whole.rooms, "--bundle", tiny_bundle, "--gallery", "0", "--out", tmp_path / "eval", "--json")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     third = [index for index, byte in enumerate(whole.scores) if byte == ord("\n")][
         4

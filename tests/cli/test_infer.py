@@ -18,8 +18,8 @@ from .conftest import Cli, draw_photo
 F35_PX = 116.6667
 
 
-def test_pictures_land_with_their_metres(cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path) -> None:
-    done = cli("infer", photos, "--bundle", mini_bundle, "--out", tmp_path / "depth", "--npy", "--json")
+def test_pictures_land_with_their_metres(cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    done = cli("infer", photos, "--bundle", tiny_bundle, "--out", tmp_path / "depth", "--npy", "--json")
     assert done.code == 0
     one, two = done.json["images"]
     assert [Path(entry["image"]).name for entry in (one, two)] == ["one.png", "two.jpg"]
@@ -35,9 +35,9 @@ def test_pictures_land_with_their_metres(cli: Cli, mini_bundle: Path, photos: Pa
 
 
 def test_the_focal_length_comes_from_the_flag_then_exif_then_the_model(
-    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path
+    cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
-    run = ("infer", photos, "--bundle", mini_bundle, "--out", tmp_path, "--json")
+    run = ("infer", photos, "--bundle", tiny_bundle, "--out", tmp_path, "--json")
     predicted, exif = cli(*run).json["images"]
     assert exif["focal_px"] == pytest.approx(F35_PX, abs=1e-3)
     assert exif["focal_source"] == "EXIF FocalLengthIn35mmFilm = 35 mm"
@@ -98,11 +98,11 @@ def bad_tiny(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [bad_text, bad_truncated, bad_empty, bad_tiny], ids=lambda make: make.__name__)
 def test_a_bad_picture_is_told_and_the_others_go_on(
-    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path, make
+    cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path, make
 ) -> None:  # type: ignore[no-untyped-def]
     bad = photos / "bad.jpg"
     make(bad)
-    done = cli("infer", photos, "--bundle", mini_bundle, "--out", tmp_path / "out", "--json")
+    done = cli("infer", photos, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--json")
     assert done.code == 2
     failed, *fine = done.json["images"]
     assert failed["image"] == str(bad)
@@ -113,7 +113,7 @@ def test_a_bad_picture_is_told_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "I;16", "L", "LA", "RGBA", "P"])
-def test_other_kinds_of_pictures_work(cli: Cli, mini_bundle: Path, tmp_path: Path, mode: str) -> None:
+def test_other_kinds_of_pictures_work(cli: Cli, tiny_bundle: Path, tmp_path: Path, mode: str) -> None:
     rng = np.random.default_rng(3)
     if mode == "I;16":
         picture = Image.fromarray(rng.integers(0, 65535, (40, 50)).astype(np.uint16))
@@ -121,14 +121,14 @@ def test_other_kinds_of_pictures_work(cli: Cli, mini_bundle: Path, tmp_path: Pat
         picture = Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).convert(mode)
     path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
     picture.save(path)
-    done = cli("infer", path, "--bundle", mini_bundle, "--out", tmp_path / "out", "--json")
+    done = cli("infer", path, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--json")
     assert done.code == 0
     assert (done.json["images"][0]["width"], done.json["images"][0]["height"]) == (50, 40)
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(cli: Cli, mini_bundle: Path, tmp_path: Path) -> None:
+def test_pictures_of_one_name_do_not_overwrite_each_other(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     one, two = draw_photo(tmp_path / "same.png"), draw_photo(tmp_path / "same.jpg")
-    done = cli("infer", one, two, "--bundle", mini_bundle, "--out", tmp_path / "out")
+    done = cli("infer", one, two, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert done.code == 0
     assert {path.name for path in (tmp_path / "out").glob("*_depth.png")} == {
         "same.png_depth.png",
@@ -136,7 +136,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(cli: Cli, mini_bundle:
     }
     (tmp_path / "other").mkdir()
     twin = draw_photo(tmp_path / "other" / "same.png")
-    refused = cli("infer", one, twin, "--bundle", mini_bundle, "--out", tmp_path / "out")
+    refused = cli("infer", one, twin, "--bundle", tiny_bundle, "--out", tmp_path / "out")
     assert refused.code == 2
     assert "two pictures are called 'same.png'" in refused.err
 
@@ -162,33 +162,33 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(cli: Cli, mini_bundle:
     ],
 )
 def test_a_mistake_is_one_line_and_its_cure(
-    cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    places = {"BUNDLE": mini_bundle, "MISSING": tmp_path / "nowhere", "PHOTOS": photos, "FILE": file}
+    places = {"BUNDLE": tiny_bundle, "MISSING": tmp_path / "nowhere", "PHOTOS": photos, "FILE": file}
     done = cli("infer", photos / "one.png", "--out", tmp_path / "out", *(places.get(word, word) for word in words))
     assert done.code == 2, done.err
     assert said in done.err
     assert "\n  try: " in done.err
 
 
-def test_no_pictures_at_all(cli: Cli, mini_bundle: Path, tmp_path: Path) -> None:
+def test_no_pictures_at_all(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for words in ((tmp_path / "empty",), (tmp_path / "nowhere.jpg",), ()):
-        assert cli("infer", *words, "--bundle", mini_bundle).code == 2
+        assert cli("infer", *words, "--bundle", tiny_bundle).code == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="mount points are a Unix matter")
-def test_an_output_folder_that_cannot_be_written(cli: Cli, mini_bundle: Path, photos: Path) -> None:
-    done = cli("infer", photos / "one.png", "--bundle", mini_bundle, "--out", "/proc/depth")
+def test_an_output_folder_that_cannot_be_written(cli: Cli, tiny_bundle: Path, photos: Path) -> None:
+    done = cli("infer", photos / "one.png", "--bundle", tiny_bundle, "--out", "/proc/depth")
     assert done.code == 2
     assert "/proc/depth can't be made" in done.err
 
 
-def test_a_tampered_bundle_is_not_run(cli: Cli, mini_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_tampered_bundle_is_not_run(cli: Cli, tiny_bundle: Path, photos: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    shutil.copytree(mini_bundle, bundle)
+    shutil.copytree(tiny_bundle, bundle)
     data = bundle / "decoder" / "decoder.onnx.data"
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
@@ -199,10 +199,10 @@ def test_a_tampered_bundle_is_not_run(cli: Cli, mini_bundle: Path, photos: Path,
 
 
 def test_the_real_photograph_gives_its_focal_length(
-    cli: Cli, mini_bundle: Path, real_pictures: Path, tmp_path: Path
+    cli: Cli, tiny_bundle: Path, real_pictures: Path, tmp_path: Path
 ) -> None:
     berlin = real_pictures / "photos_exif" / "opensfm_berlin_01.jpg"
-    (entry,) = cli("infer", berlin, "--bundle", mini_bundle, "--out", tmp_path, "--json").json["images"]
+    (entry,) = cli("infer", berlin, "--bundle", tiny_bundle, "--out", tmp_path, "--json").json["images"]
     # EXIF: F35 = 35; 35 * hypot(3264, 2448) / hypot(36, 24), by hand.
     assert (entry["width"], entry["height"]) == (3264, 2448)
     assert entry["focal_px"] == pytest.approx(3300.5, abs=0.5)
@@ -237,9 +237,9 @@ def cameras(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("form", ["json", "yaml", "xml"])
 def test_a_camera_in_every_form_for_pictures(
-    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path, form: str
+    cli: Cli, tiny_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path, form: str
 ) -> None:
-    words = ("infer", photos / "one.png", "--bundle", mini_bundle, "--out", tmp_path / "out", "--npy", "--json")
+    words = ("infer", photos / "one.png", "--bundle", tiny_bundle, "--out", tmp_path / "out", "--npy", "--json")
     by_focal = cli(*words, "--focal-px", "120").json["images"][0]
     want = np.load(by_focal["files"]["depth_npy_m"])
     done = cli(*words, "--camera", cameras[form], "--points", "npz", "--far-m", "1000")
@@ -258,10 +258,10 @@ def test_a_camera_in_every_form_for_pictures(
 
 
 def test_undistorted_pictures_and_their_points(
-    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
+    cli: Cli, tiny_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
 ) -> None:
     picture = photos / "one.png"
-    words = ("infer", picture, "--bundle", mini_bundle, "--out", tmp_path / "out", "--npy", "--json")
+    words = ("infer", picture, "--bundle", tiny_bundle, "--out", tmp_path / "out", "--npy", "--json")
     done = cli(*words, "--camera", cameras["json"], "--undistort", "--points", "npz")
     assert done.code == 0, done.err
     files = done.json["images"][0]["files"]
@@ -280,9 +280,9 @@ def test_undistorted_pictures_and_their_points(
 
 
 def test_a_photograph_as_camera_and_a_ply(
-    cli: Cli, mini_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
+    cli: Cli, tiny_bundle: Path, photos: Path, cameras: dict[str, Path], tmp_path: Path
 ) -> None:
-    words = ("infer", photos / "two.jpg", "--bundle", mini_bundle, "--out", tmp_path / "out", "--json")
+    words = ("infer", photos / "two.jpg", "--bundle", tiny_bundle, "--out", tmp_path / "out", "--json")
     done = cli(*words, "--camera", cameras["jpg"], "--points", "ply", "--near-m", "0.01", "--far-m", "1000")
     (entry,) = done.json["images"]
     assert entry["focal_px"] == pytest.approx(F35_PX, abs=1e-3)
@@ -305,7 +305,7 @@ def test_a_photograph_as_camera_and_a_ply(
 )
 def test_mistakes_about_cameras(
     cli: Cli,
-    mini_bundle: Path,
+    tiny_bundle: Path,
     photos: Path,
     cameras: dict[str, Path],
     tmp_path: Path,
@@ -315,6 +315,6 @@ def test_mistakes_about_cameras(
 ) -> None:
     monkeypatch.chdir(cameras["json"].parent)
     Path("square.json").write_text(JSON_CAMERA.replace('"height": 64', '"height": 96'))
-    done = cli("infer", photos / "one.png", "--bundle", mini_bundle, "--out", tmp_path / "out", *words)
+    done = cli("infer", photos / "one.png", "--bundle", tiny_bundle, "--out", tmp_path / "out", *words)
     assert done.code == 2
     assert said in done.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,17 @@ Export = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def export(calib: Path, fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+def export(
+    calib: Path,
+    fp32: Path,
+    tracing_once: Callable[[], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Export:
     """Exports the trained mini in INT8 for a target, going on from its fp32 bundle as an interrupted export would."""
 
     def run(target: str, *, home: Path | None = None, announce: Announce = unheard, **how: Any) -> Path:
         int8 = Int8Options(calib=calib, **how)
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, tracing_once():
             patch.setenv("EDGEDEPTH_HOME", str(home or tmp_path_factory.mktemp("home")))
             workspace = workspace_for(
                 load_model("depth-pro-mini"),

@@ -97,6 +97,7 @@ def test_fixed_batch_takes_no_other(mini_bundle: Path) -> None:
             session.run({"tiles": np.zeros((tiles, 3, 128, 128), np.float32)})
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_single_graph(tiny: LoadedModel, tmp_path: Path) -> None:
     bundle = OnnxExporter().export(tiny, ExportOptions(layout="single"), tmp_path / "bundle")
     assert list(bundle.manifest.artefacts) == ["whole"]

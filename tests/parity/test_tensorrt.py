@@ -10,6 +10,7 @@ import contextlib
 import json
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ pytestmark = pytest.mark.skipif(
 
 SMS = (86, 89, 120)
 HAS_GPU = False
+TracingOnce = Callable[[], contextlib.AbstractContextManager[None]]
 with contextlib.suppress(DeviceError):
     HAS_GPU = bool(providers.HARDWARE().find())
 
@@ -62,17 +64,18 @@ def build(path: Path, sms: tuple[int, ...] = SMS, **options: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def typed(tracing_once: TracingOnce, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The trained mini at fp16, as the command line exports it."""
     out = tmp_path_factory.mktemp("tensorrt") / "bundle"
     words = ["--provider", "tensorrt-rtx", "--sm", "86,89,120", "--out", str(out)]
-    assert main(["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp16", *words]) == 0
+    with tracing_once():
+        assert main(["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp16", *words]) == 0
     return open_bundle(out)
 
 
 class TestExport:
-    def test_the_manifest_tells_what_was_built(self, exported: Bundle) -> None:
-        manifest = exported.manifest
+    def test_the_manifest_tells_what_was_built(self, typed: Bundle) -> None:
+        manifest = typed.manifest
         assert (manifest.target, manifest.precision, manifest.build) == ("tensorrt", "fp16", BuildOptions())
         assert "tensorrt-rtx" in manifest.toolchain
         assert {engine.stage.name for engine in manifest.engines} == set(manifest.artefacts)
@@ -83,8 +86,8 @@ class TestExport:
             assert engine.peak_rss_mb > 100
             assert manifest.files[engine.path].size == engine.size
 
-    def test_inspect_and_doctor_tell_of_it(self, exported: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["inspect", str(exported.path)]) == 0
+    def test_inspect_and_doctor_tell_of_it(self, typed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["inspect", str(typed.path)]) == 0
         assert "SM 86, 89, 120, ahead of time" in capsys.readouterr().out
         assert main(["doctor", "--json"]) == 0
         rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
@@ -96,21 +99,21 @@ class TestExport:
             assert "JetPack" in rows["tensorrt"]["reason"]
 
     @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU; the refusal is for those without")
-    def test_running_it_here_is_refused_in_words(self, exported: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-        picture = str(exported.path / "golden.npz")
-        assert main(["infer", picture, "--bundle", str(exported.path)]) == 2
+    def test_running_it_here_is_refused_in_words(self, typed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+        picture = str(typed.path / "golden.npz")
+        assert main(["infer", picture, "--bundle", str(typed.path)]) == 2
         capsys.readouterr()
         with pytest.raises(DeviceError, match="CUDA finds no GPU here"):
-            EdgeDepth(exported.path, backend="trt")
+            EdgeDepth(typed.path, backend="trt")
 
     def test_a_machine_without_a_provider_writes_a_kit(
-        self, exported: Bundle, mini_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, typed: Bundle, mini_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr(providers, "LOADERS", {})
         with pytest.raises(DeviceError, match="no engine can be built on this machine"):
-            build_bundle(exported, tmp_path / "out", EngineOptions())
+            build_bundle(typed, tmp_path / "out", EngineOptions())
         assert not (tmp_path / "out").exists()
-        assert main(["build", str(exported.path), "--check-only"]) == 0
+        assert main(["build", str(typed.path), "--check-only"]) == 0
 
     def test_an_onnx_bundle_is_lowered_too(self, mini_bundle: Path, tmp_path: Path) -> None:
         built = build_bundle(open_bundle(mini_bundle), tmp_path / "out", EngineOptions(sms=(89,))).manifest
@@ -118,25 +121,23 @@ class TestExport:
         assert all(engine.sms == (89,) for engine in built.engines)
         onnx.load(str(tmp_path / "out" / "fov" / "fov.onnx"))  # with its weights, which onnx refuses behind links
 
-    def test_other_bundles_are_refused(
-        self, exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["build", str(exported.path), "--sm", "90", "--out", str(tmp_path / "out")]) == 2
+    def test_other_bundles_are_refused(self, typed: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["build", str(typed.path), "--sm", "90", "--out", str(tmp_path / "out")]) == 2
         assert "doesn't build for SM 90; it builds for" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 
-def test_what_the_graphs_compute_is_the_reference(exported: Bundle) -> None:
+def test_what_the_graphs_compute_is_the_reference(typed: Bundle) -> None:
     """The same typed fp16 graphs in ONNX Runtime, against the eager fp32 reference in metres."""
 
     def open_stage(name: str) -> Session:
-        artefact = exported.manifest.artefacts[name]
-        return OrtSession(exported.file(artefact.path), artefact.stage, SessionOptions(device="cpu"))
+        artefact = typed.manifest.artefacts[name]
+        return OrtSession(typed.file(artefact.path), artefact.stage, SessionOptions(device="cpu"))
 
     reference = EagerReference(load_model("depth-pro-mini"))
     frames = [draw_golden_frame(), *(photo.pixels_rgb for photo in sample_photos()[:2])]
     with StagePool(open_stage) as pool:
-        program = open_program(exported.manifest.model, pool, layout="staged", tile_batch=5)
+        program = open_program(typed.manifest.model, pool, layout="staged", tile_batch=5)
         for frame in frames:
             rgb = as_rgb(frame, "rgb")
             error = compare_depth(program.predict(rgb).depth, reference.predict(rgb).depth)
@@ -145,12 +146,14 @@ def test_what_the_graphs_compute_is_the_reference(exported: Bundle) -> None:
 
 
 @pytest.fixture(scope="module")
-def fp8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def fp8(tracing_once: TracingOnce, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The trained mini in FP8, as the command line exports it."""
     folder = tmp_path_factory.mktemp("fp8")
     assert main(["calibrate", "synthetic:8", "--out", str(folder / "calib"), "--count", "8"]) == 0
-    words = ["--provider", "tensorrt-rtx", "--calib", str(folder / "calib"), "--out", str(folder / "bundle")]
-    assert main(["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp8", "--sm", "89,120", *words]) == 0
+    words = ["export", "--model", "depth-pro-mini", "--target", "tensorrt", "--fp8", "--sm", "89,120"]
+    with tracing_once():
+        kept = ["--calib", str(folder / "calib"), "--out", str(folder / "bundle")]
+        assert main([*words, "--provider", "tensorrt-rtx", *kept]) == 0
     return open_bundle(folder / "bundle")
 
 
@@ -182,13 +185,13 @@ class TestFp8:
 
 
 @pytest.fixture(scope="module")
-def plans(exported: Bundle, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def plans(typed: Bundle, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The patch encoder in three precisions."""
     quantised = tmp_path_factory.mktemp("int8") / "patch_encoder.onnx"
     fp32 = mini_bundle / "patch_encoder" / "patch_encoder.onnx"
     quantise(fp32, quantised)
-    engine = next(one for one in exported.manifest.engines if one.stage.name == "patch_encoder")
-    return {"fp32": build(fp32), "fp16": exported.file(engine.path).read_bytes(), "int8": build(quantised)}
+    engine = next(one for one in typed.manifest.engines if one.stage.name == "patch_encoder")
+    return {"fp32": build(fp32), "fp16": typed.file(engine.path).read_bytes(), "int8": build(quantised)}
 
 
 class TestEngines:

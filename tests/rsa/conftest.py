@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -42,11 +43,17 @@ def pictures() -> list[Frame]:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+def bundle(
+    tracing_once: Callable[[], AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
     """rsa-tiny for ONNX Runtime, fp32, random weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "rsa-tiny", ENTRIES["rsa-tiny"])
-        yield export_bundle("rsa-tiny", "onnx", weights="random:0", out=tmp_path_factory.mktemp("rsa") / "bundle")
+        with tracing_once():
+            bundle = export_bundle(
+                "rsa-tiny", "onnx", weights="random:0", out=tmp_path_factory.mktemp("rsa") / "bundle"
+            )
+        yield bundle
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from edgedepth.trt.options import EngineOptions
 from .conftest import Frame
 from .miniatures import NETWORKS
 
+pytestmark = pytest.mark.usefixtures("traced_once")  # of one network for several targets
+
 
 def test_the_bundle_holds_three_stages_and_tokens_stay_outside(bundle: Bundle) -> None:
     manifest = bundle.manifest

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +56,12 @@ on_linux = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def typed(tracing_once: Callable[[], AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """rsa-mini at fp16 with engines, as the command line exports it."""
     out = tmp_path_factory.mktemp("tensorrt") / "bundle"
     words = ["--provider", "tensorrt-rtx", "--sm", "86,89,120", "--out", str(out)]
-    assert main(["export", "--model", "rsa-mini", "--target", "tensorrt", "--fp16", *words]) == 0
+    with tracing_once():
+        assert main(["export", "--model", "rsa-mini", "--target", "tensorrt", "--fp16", *words]) == 0
     return open_bundle(out)
 
 

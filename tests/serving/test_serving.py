@@ -151,6 +151,7 @@ def test_no_version(dynamic: Bundle, tmp_path: Path, version: int) -> None:
         write_repository(dynamic, "triton", tmp_path / "repository", version=version)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_export_and_repository_in_one_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], known_tiny: LoadedModel
 ) -> None:

@@ -2,7 +2,8 @@
 
 python bundle_writer.py loop TARGET             write bundle after bundle until killed
 python bundle_writer.py hold TARGET             write one, and wait for a line before it is finished
-python bundle_writer.py die TARGET N            die of SIGKILL at the Nth change to the file system
+python bundle_writer.py die                     for each line "N TARGET", have a process die of SIGKILL at the Nth
+                                                change to the file system, and tell its exit code; of 0 it lives
 """
 
 from __future__ import annotations
@@ -61,9 +62,23 @@ def write(target: Path, number: int, *, wait: bool = False) -> None:
 
 
 def say_writing() -> None:
+    tell("writing")
+
+
+def tell(what: object) -> None:
     """Tell the parent process."""
-    sys.stdout.write("writing\n")
+    sys.stdout.write(f"{what}\n")
     sys.stdout.flush()
+
+
+def exit_code_of(change: int, target: Path) -> int:
+    """Of a process that writes bundle 2 and dies at that change. It is forked: starting Python takes longer."""
+    child = os.fork()
+    if not child:
+        die_at(change)
+        write(target, 2)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def die_at(change: int) -> None:
@@ -78,14 +93,15 @@ def die_at(change: int) -> None:
 
 
 if __name__ == "__main__":
-    mode, folder = sys.argv[1], Path(sys.argv[2])
+    mode, folder = sys.argv[1], Path(sys.argv[-1])
     if mode == "loop":
         write(folder, 1)
         say_writing()
         for n in count(2):
             write(folder, n)
     elif mode == "die":
-        die_at(int(sys.argv[3]))
-        write(folder, 2)
+        for line in sys.stdin:
+            nth, target = line.rstrip("\n").split(" ", 1)
+            tell(exit_code_of(int(nth), Path(target)))
     else:
         write(folder, 1, wait=True)

@@ -70,6 +70,24 @@ def test_a_rename_that_fails_puts_the_old_bundle_back(
     assert names_in(tmp_path) == {".bundle.lock", "bundle"}
 
 
+def test_all_of_it_is_on_the_disk_before_the_rename_shows_it(
+    tmp_path: Path, make_bundle: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    at_the_rename: set[int] = set()
+    rename = Path.rename
+
+    def noted(self: Path, target: Path) -> Path:
+        at_the_rename.update(flushed)
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(Path, "rename", noted)
+    bundle = make_bundle(tmp_path / "bundle")
+    assert {path.stat().st_ino for path in (bundle.path, *bundle.path.rglob("*"))} <= at_the_rename
+    assert flushed[-1] == tmp_path.stat().st_ino  # that it was renamed is the last thing to be flushed
+
+
 class TestTarget:
     @pytest.mark.parametrize(
         "name",

@@ -79,7 +79,15 @@ def test_killed_at_random_moments(tmp_path: Path, make_bundle: Write) -> None:
 
 @pytest.mark.parametrize("old", [True, False], ids=["over an old bundle", "into nothing"])
 def test_killed_at_every_change_to_the_file_system(tmp_path: Path, make_bundle: Write, old: bool) -> None:
-    assert start("die", tmp_path / "first", -1).communicate() == ("", "")  # changes are counted from 1: it lives
+    process = start("die")
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def exit_code(change: int, target: Path) -> int:
+        print(change, target, file=process.stdin, flush=True)
+        return int(process.stdout.readline())  # type: ignore[union-attr]
+
+    assert exit_code(0, tmp_path / "first") == 0
     outcomes = []
     for change in range(1, 1000):
         target = tmp_path / str(change) / "bundle"
@@ -87,11 +95,10 @@ def test_killed_at_every_change_to_the_file_system(tmp_path: Path, make_bundle: 
             shutil.copytree(tmp_path / "first", target)
             # The old bundle is number 2 as well; make it tell itself from the new one by what stands beside its files.
             (target / ".DS_Store").touch()
-        process = start("die", target, change)
-        assert process.communicate()[1] == ""
-        if process.returncode == 0:
+        code = exit_code(change, target)
+        if code == 0:
             break
-        assert process.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
         number = surviving_number(target)
         outcomes.append("none" if number is None else "old" if (target / ".DS_Store").exists() else "new")
         if outcomes[-1] == "none" and old:
@@ -99,6 +106,7 @@ def test_killed_at_every_change_to_the_file_system(tmp_path: Path, make_bundle: 
                 open_bundle(target)
         assert_swept(target, make_bundle)
         shutil.rmtree(target.parent)
+    assert process.communicate() == ("", "")
     # Once the new one is there, the old one never comes back; between them lies one rename.
     before = "old" if old else "none"
     assert outcomes == sorted(outcomes, key=[before, "none", "new"].index)

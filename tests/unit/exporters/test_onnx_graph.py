@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from onnx import TensorProto, helper
 
 from edgedepth.core.errors import ExportFailedError
 from edgedepth.core.spec import Precision, StageSpec, TensorSpec
-from edgedepth.exporters.to_onnx_stage import check_artefact, export_stage
+from edgedepth.exporters import to_onnx_stage
+from edgedepth.exporters.to_onnx_stage import check_artefact
 from edgedepth.models.depth_pro_stages import stage_modules
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.module_session import stage_specs
@@ -51,11 +54,19 @@ def precision(request: pytest.FixtureRequest) -> Precision:
 
 
 @pytest.fixture(scope="module")
-def graphs(tiny: LoadedModel, precision: Precision, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
+def graphs(
+    tiny: LoadedModel,
+    precision: Precision,
+    tracing_once: Callable[[], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Graph]:
     folder = tmp_path_factory.mktemp(f"graphs-{precision}")
     modules, specs = stage_modules(tiny.module), stage_specs(tiny)
-    for name in STAGES:
-        export_stage(modules[name], specs[name], folder / f"{name}.onnx", precision=precision, opset=20)
+    with tracing_once():
+        for name in STAGES:
+            to_onnx_stage.export_stage(
+                modules[name], specs[name], folder / f"{name}.onnx", precision=precision, opset=20
+            )
     return {name: Graph(onnx.load(str(folder / f"{name}.onnx"))) for name in STAGES}
 
 

@@ -16,27 +16,23 @@ from edgedepth.models.depth_pro_config import (
     depth_pro_tiling,
 )
 from edgedepth.models.depth_pro_stages import stage_modules
-from edgedepth.models.random_init import random_depth_pro
+from edgedepth.models.loading import LoadedModel
 from edgedepth.programs.decoder_windows import WindowSpan, window_spans
 
-CONFIG = DepthProConfig(
-    width=24,
-    depth=2,
-    heads=2,
-    patch=16,
-    tile=128,
-    hooks=(0, 1),
-    feature_dims=(8, 12, 16, 16),
-    decoder_width=16,
-    head_width=8,
-)
 CELLS = 14
 ROUNDING = 1e-5  # of float32 products in another order, as in test_folding.py
 
 
 @pytest.fixture(scope="module")
-def model() -> DepthPro:
-    return random_depth_pro(CONFIG, seed=0)
+def config(tiny: LoadedModel) -> DepthProConfig:
+    assert isinstance(tiny.entry.config, DepthProConfig)
+    return tiny.entry.config
+
+
+@pytest.fixture(scope="module")
+def model(tiny: LoadedModel) -> DepthPro:
+    assert isinstance(tiny.module, DepthPro)
+    return tiny.module
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +41,9 @@ def _no_grad():
         yield
 
 
-def feeds(seed: int) -> dict[str, Tensor]:
+def feeds(config: DepthProConfig, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    (decoder,) = (stage for stage in depth_pro_stages(CONFIG) if stage.name == "decoder")
+    (decoder,) = (stage for stage in depth_pro_stages(config) if stage.name == "decoder")
     return {spec.name: torch.randn(spec.shape, generator=generator) for spec in decoder.inputs}
 
 
@@ -65,21 +61,21 @@ def pixels(cells: slice, start: int = 0) -> slice:
     return slice(16 * (cells.start - start), 16 * (cells.stop - start))
 
 
-def test_the_window_of_each_config() -> None:
+def test_the_window_of_each_config(config: DepthProConfig) -> None:
     """What a tile leaves at the picture's edge and a margin on one side, or within it and a margin on two."""
-    for config, cells in ((DEPTH_PRO, 24 - 3 + 4 + 1), (DEPTH_PRO_MINI, 8 - 2 * 1 + 8), (CONFIG, CELLS)):
-        stage = decoder_window_stages(config)[1]
+    for each, cells in ((DEPTH_PRO, 24 - 3 + 4 + 1), (DEPTH_PRO_MINI, 8 - 2 * 1 + 8), (config, CELLS)):
+        stage = decoder_window_stages(each)[1]
         assert [spec.shape[1] for spec in stage.inputs] == [2 * cells, cells, cells]
-        assert len(window_spans(depth_pro_tiling(config), cells)) == 5
+        assert len(window_spans(depth_pro_tiling(each), cells)) == 5
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_every_window_is_the_whole_decoders_depth(model: DepthPro, folded: bool) -> None:
-    stages, maps = stage_modules(model, folded=folded), feeds(1)
+def test_every_window_is_the_whole_decoders_depth(model: DepthPro, config: DepthProConfig, folded: bool) -> None:
+    stages, maps = stage_modules(model, folded=folded), feeds(config, 1)
     whole, lowres = stages["decoder"](**maps)
     coarse, same = coarse_of(stages, maps)
     assert torch.equal(lowres, same)
-    spans = window_spans(depth_pro_tiling(CONFIG), CELLS)
+    spans = window_spans(depth_pro_tiling(config), CELLS)
     scale = whole.abs().max()
     for row in spans:
         for column in spans:
@@ -93,11 +89,11 @@ def test_every_window_is_the_whole_decoders_depth(model: DepthPro, folded: bool)
     assert (decoded - whole[0, 0, pixels(row.fed), pixels(column.fed)]).abs().max() > 100 * ROUNDING * scale
 
 
-def test_a_change_reaches_no_further_than_the_window_is_right(model: DepthPro) -> None:
+def test_a_change_reaches_no_further_than_the_window_is_right(model: DepthPro, config: DepthProConfig) -> None:
     """Otherwise depth beyond a window would be old, and nobody would know."""
-    stages, maps = stage_modules(model, folded=True), feeds(2)
+    stages, maps = stage_modules(model, folded=True), feeds(config, 2)
     before, _ = stages["decoder"](**maps)
-    spans = window_spans(depth_pro_tiling(CONFIG), CELLS)
+    spans = window_spans(depth_pro_tiling(config), CELLS)
     row, column = spans[1], spans[3]
     for name in ("latent0", "latent1"):
         changed = dict(maps) | {name: maps[name].clone()}
