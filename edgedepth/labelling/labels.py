@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgedepth.core.errors import OptionError
-from edgedepth.core.files import write_file
+from edgedepth.core.files import flush_folder, write_file
 from edgedepth.core.journal import Journal
 from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import from_plain, to_plain
@@ -131,14 +131,27 @@ class LabelLog:
             if self._first.get(label.sha256) == label:
                 del self._first[label.sha256]
 
-    def add(self, label: Label) -> Label:
-        """Keep a label, once: a frame may come back from two machines, and two frames may have one content."""
+    def add(self, label: Label) -> Label | None:
+        """Keep a label, once: a frame may come back from two machines, and two frames may have one content.
+
+        Args:
+            label: status "duplicate" says no more than that the depth of such a content lies there.
+
+        Returns:
+            What is known of the frame now. None: that depth has no row, since whoever wrote it was killed.
+        """
         if label.ref in self.labels:
             return self.labels[label.ref]
-        if label.status == "labelled":
-            first = self._first.setdefault(label.sha256, label)
-            if _place(first) != _place(label):
+        if label.status != "failed":
+            first = self._first.get(label.sha256)
+            if first is None and label.status == "duplicate":
+                return None
+            if first is None:
+                self._first[label.sha256] = label
+            elif _place(first) != _place(label):
                 label = _duplicate(label, first)
+            elif label.status == "duplicate":  # of its own, from before the file's time changed
+                label = replace(first, version=label.version)
         self._journal.add(to_plain(label))
         self.labels[label.ref] = label
         return label
@@ -190,13 +203,23 @@ def write_index(folder: Path, log: LabelLog, header: dict[str, Any], summary: La
     if is_installed("pyarrow"):
         arrow = require("pyarrow", extra="label", purpose="for the index")
         parquet = require("pyarrow.parquet", extra="label", purpose="for the index")
-        table = arrow.Table.from_pylist([to_plain(row) for row in log.rows()], schema=_schema(arrow))
+        rows = [{name: _utf8(value) for name, value in to_plain(row).items()} for row in log.rows()]
+        table = arrow.Table.from_pylist(rows, schema=_schema(arrow))
         table = table.replace_schema_metadata({key: json.dumps(value) for key, value in header.items()})
         sink = arrow.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
-        write_file(folder / INDEX, sink.getvalue().to_pybytes())
+        write_file(folder / INDEX, sink.getvalue().to_pybytes(), durable=True)
     text = json.dumps({**header, **to_plain(summary)}, indent=2, ensure_ascii=False)
-    write_file(folder / SUMMARY, text.encode())
+    write_file(folder / SUMMARY, text.encode("utf-8", "backslashreplace"), durable=True)
+    flush_folder(folder)
+
+
+def _utf8(value: Any) -> Any:
+    """File names that are no UTF-8, as readable as can be."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+_OF_THE_CONTENT = ("file", "entry", "width", "height", "focal_px", "focal_source", "fov_deg", "beyond")
 
 
 def _place(label: Label) -> tuple[str, int, str]:
@@ -205,7 +228,8 @@ def _place(label: Label) -> tuple[str, int, str]:
 
 
 def _duplicate(label: Label, first: Label) -> Label:
-    return replace(label, status="duplicate", file=first.file, entry=first.entry)
+    told = {name: getattr(first, name) for name in _OF_THE_CONTENT}
+    return replace(label, status="duplicate", **told)
 
 
 def _schema(arrow: Any) -> Any:
