@@ -36,7 +36,7 @@ class LabellerSettings:
 
     Args:
         bundle: a bundle's folder, the same on every machine.
-        bundle_sha256: of its manifest.
+        bundle_sha256: that its manifest must have; None: any.
         out: where files go, the same on every machine.
         form: of the files.
         sharded: whether the frames of a group share a file.
@@ -48,8 +48,8 @@ class LabellerSettings:
     """
 
     bundle: str
-    bundle_sha256: str
     out: str
+    bundle_sha256: str | None = None
     form: Form = "png16"
     sharded: bool = False
     device: str = "auto"
@@ -84,11 +84,12 @@ class Labeller:
             trusted_key=settings.trusted_key,
         )
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        if (found := sha256_file(Path(settings.bundle) / MANIFEST)) != settings.bundle_sha256:
+        expected, found = settings.bundle_sha256, sha256_file(Path(settings.bundle) / MANIFEST)
+        if expected not in (None, found):
             self._model.close()
             raise BundleTamperedError(
                 f"the manifest of {settings.bundle} on {socket.gethostname()} has SHA-256 {found[:12]}…; these labels "
-                f"are of {settings.bundle_sha256[:12]}…",
+                f"are of {str(expected)[:12]}…",
                 remedy="bring the same bundle to every machine, and label into a folder of its own",
             )
 
@@ -96,7 +97,7 @@ class Labeller:
         """Free the model."""
         self._model.close()
 
-    def label(self, group: Group, *, anew: bool) -> tuple[Label, ...]:
+    def label(self, group: Group, *, anew: bool = False) -> tuple[Label, ...]:
         """Read, predict, write. Rows are given when their files are there.
 
         Args:
@@ -180,7 +181,7 @@ class Labeller:
 
 def label_group(labeller: Labeller, group: Group) -> tuple[Label, ...]:
     """Labeller.label(), for a crew."""
-    return labeller.label(group, anew=False)
+    return labeller.label(group)
 
 
 def label_anew(labeller: Labeller, group: Group) -> tuple[Label, ...]:
