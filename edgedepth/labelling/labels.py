@@ -20,6 +20,8 @@ __all__ = ["INDEX", "JOURNAL", "SUMMARY", "Label", "LabelLog", "LabelSummary", "
 
 JOURNAL, INDEX, SUMMARY = "labels.jsonl", "labels.parquet", "summary.json"
 
+_ROW_GROUP = 20_000  # rows
+
 Status = Literal["labelled", "duplicate", "failed"]
 
 
@@ -164,7 +166,9 @@ class LabelLog:
             if label.status == "failed":
                 return label
             known = first.setdefault(label.sha256, label)
-            return replace(label, status="labelled") if known is label else _duplicate(label, known)
+            if known is not label:
+                return _duplicate(label, known)
+            return label if label.status == "labelled" else replace(label, status="labelled")
 
         latest = {_place(label): label for label in self.labels.values()}
         return sorted(map(settled, latest.values()), key=lambda row: row.name)
@@ -203,20 +207,24 @@ def write_index(folder: Path, log: LabelLog, header: dict[str, Any], summary: La
     if is_installed("pyarrow"):
         arrow = require("pyarrow", extra="label", purpose="for the index")
         parquet = require("pyarrow.parquet", extra="label", purpose="for the index")
-        rows = [{name: _utf8(value) for name, value in to_plain(row).items()} for row in log.rows()]
-        table = arrow.Table.from_pylist(rows, schema=_schema(arrow))
-        table = table.replace_schema_metadata({key: json.dumps(value) for key, value in header.items()})
-        sink = arrow.BufferOutputStream()
-        parquet.write_table(table, sink, compression="zstd")
+        schema = _schema(arrow).with_metadata({key: json.dumps(value) for key, value in header.items()})
+        sink, rows = arrow.BufferOutputStream(), log.rows()
+        with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for at in range(0, len(rows), _ROW_GROUP):  # as dicts, all of them would take four times their memory
+                plain = [_utf8(to_plain(row)) for row in rows[at : at + _ROW_GROUP]]
+                writer.write_table(arrow.Table.from_pylist(plain, schema=schema))
         write_file(folder / INDEX, sink.getvalue().to_pybytes(), durable=True)
     text = json.dumps({**header, **to_plain(summary)}, indent=2, ensure_ascii=False)
     write_file(folder / SUMMARY, text.encode("utf-8", "backslashreplace"), durable=True)
     flush_folder(folder)
 
 
-def _utf8(value: Any) -> Any:
-    """File names that are no UTF-8, as readable as can be."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+def _utf8(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which file names that are no UTF-8 are as readable as can be."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 _OF_THE_CONTENT = ("file", "entry", "width", "height", "focal_px", "focal_source", "fov_deg", "beyond")
