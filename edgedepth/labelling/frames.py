@@ -22,6 +22,7 @@ from edgedepth.video import ForwardVideo
 __all__ = ["Frame", "FrameReader", "FrameRef", "list_frames"]
 
 _LARGEST = 1 << 30  # bytes of an encoded picture: uncompressed, the largest that is decoded has half of them
+_LEAST, _MOST = 8, 10_000_000  # bytes that a frame takes in a video's table of contents, and frames of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,12 @@ def _listed(path: Path) -> Iterator[FrameRef]:
         yield from _members_of(path, version)
     else:
         count = len(ParquetRows(path)) if kind == "parquet" else _frames_of(path)
+        most = min(_MOST, path.stat().st_size // _LEAST)
+        if count > most:
+            raise PhotoError(
+                f"{path} announces {count} frames; a file of its size has up to {most}",
+                remedy="check how it was written",
+            )
         yield from (FrameRef(place, number, "", version) for number in range(count))
 
 

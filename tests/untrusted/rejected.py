@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from edgedepth.core import errors
@@ -206,6 +208,19 @@ def deflated_script(path: Path) -> None:
         with archive.open("it/data.pkl", "w", force_zip64=True) as file:
             for _ in range(64):
                 file.write(bytes(1 << 24))
+
+
+def announcing(path: Path) -> None:
+    """A video of two frames whose headers announce 2^30."""
+    written = path.with_suffix(".avi")
+    writer = cv2.VideoWriter(str(written), cv2.VideoWriter.fourcc(*"MJPG"), 10, (48, 32))
+    for grey in (0, 99):
+        writer.write(np.full((32, 48, 3), grey, np.uint8))
+    writer.release()
+    data = bytearray(written.read_bytes())
+    for header, field in ((b"avih", 16), (b"strh", 32)):  # dwTotalFrames, dwLength
+        struct.pack_into("<I", data, data.find(header) + 8 + field, 1 << 30)
+    path.write_bytes(data)
 
 
 def sparse(path: Path, size: int) -> None:
@@ -496,7 +511,7 @@ CHECKPOINTS = (
         errors.WeightsError,
         "plain tensors are meant",
     ),
-    Case("a compressed bomb", "checkpoint", deflated_script, errors.WeightsError, "it is compressed"),
+    Case("a compressed bomb", "checkpoint", deflated_script, errors.WeightsError, "unpacks to more than it is"),
     Case("a zip of nothing", "checkpoint", content(b"PK\x03\x04" + bytes(60)), errors.WeightsError, "torch file"),
     Case(
         "an index that leads out",
@@ -726,6 +741,7 @@ SOURCES = (
         "not a tar shard",
     ),
     Case("no parquet", "parquet", content(b"PAR1 but not really PAR1"), errors.PhotoError, "not a parquet file"),
+    Case("a billion frames", "video", announcing, errors.PhotoError, "announces 1073741824 frames"),
     Case("no video", "video", content(b"no video" * 200), errors.PhotoError, "no video"),
     Case(
         "a list of other files for a video",
