@@ -13,7 +13,7 @@ import numpy as np
 
 from edgedepth.calibration.frame_source import SourceFrame, Unreadable
 from edgedepth.core.errors import CalibrationError, DeviceError, OptionError
-from edgedepth.video import VIDEO_SUFFIXES, ForwardVideo, quiet_opencv
+from edgedepth.video import VIDEO_SUFFIXES, ForwardVideo, open_video_file, quiet_opencv
 
 __all__ = ["VIDEO_SUFFIXES", "CameraFrames", "VideoFrames", "open_camera", "open_video"]
 
@@ -188,8 +188,7 @@ _CONVERT = "check that it plays; ffmpeg -i {path} frames/%06d.png makes a folder
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     if not path.is_file():
         raise _gone(path)
-    with quiet_opencv():
-        video = cv2.VideoCapture(str(path))
+    video = open_video_file(path)
     try:
         if not video.isOpened():
             raise CalibrationError(f"{path} is no video that can be decoded", remedy=_CONVERT.format(path=path))

@@ -19,6 +19,7 @@ from edgedepth.core.forwarding import ForwardingSession
 from edgedepth.core.optional import is_installed
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.session import Array, Session
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.core.tolerances import Tolerance, looser, tolerance_for
 from edgedepth.exporters.base import DEFAULT_OPSET
 from edgedepth.models.loading import LoadedModel
@@ -78,7 +79,7 @@ def debug_bundle(
         OptionError: fewer than two different pictures.
         FrameError, BundleError, DeviceError: as their names say.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, trusted_key=trusted_key_of_environment())
     tolerance = tolerance_for(opened.manifest.precision)
     sources: list[PictureSource] = [_source(frame, number, color) for number, frame in enumerate(frames, 1)]
     with ExitStack() as stack:
@@ -87,7 +88,11 @@ def debug_bundle(
         if against is None:
             reference = _eager(candidate, weights, announce)
         else:
-            other = against if isinstance(against, Bundle) else open_bundle(against)
+            other = (
+                against
+                if isinstance(against, Bundle)
+                else open_bundle(against, trusted_key=trusted_key_of_environment())
+            )
             reference = bundle_reference(candidate, other, device, stack, announce)
             tolerance = looser(tolerance, tolerance_for(other.manifest.precision))
         look = _Look(candidate, reference, other, tolerance, announce)

@@ -14,6 +14,7 @@ from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.progress import Announce, Progress, silent, unheard
 from edgedepth.core.reports import save_report
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.core.tolerances import Tolerance, looser, overridden, tolerance_for
 from edgedepth.programs.frames import Color
 from edgedepth.programs.probes import Probes
@@ -81,12 +82,14 @@ def verify_bundle(
         UnsupportedError: the other bundle is of another model.
         FrameError, BundleError, DeviceError: as their names say.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, trusted_key=trusted_key_of_environment())
     tolerance = tolerance_for(opened.manifest.precision)
     other: Bundle | None = None
     if against is not None:
         _refuse_weights(weights)
-        other = against if isinstance(against, Bundle) else open_bundle(against)
+        other = (
+            against if isinstance(against, Bundle) else open_bundle(against, trusted_key=trusted_key_of_environment())
+        )
         tolerance = looser(tolerance, tolerance_for(other.manifest.precision))
     tolerance = overridden(tolerance, limits or {})
     sources = _sources(frames, color)

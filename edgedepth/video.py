@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["VIDEO_SUFFIXES", "ForwardVideo", "quiet_opencv"]
+__all__ = ["VIDEO_SUFFIXES", "ForwardVideo", "open_video_file", "quiet_opencv"]
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 """What is taken for a video, in lower case."""
@@ -51,6 +51,39 @@ def _log_level() -> tuple[Callable[[], int], Callable[[int], Any]]:
     return lambda: _SILENT, lambda _: None
 
 
+def open_video_file(path: Path) -> cv2.VideoCapture:
+    """The opened video; one that isn't opened, where the file is no container that holds its own frames.
+
+    FFmpeg goes by content, and plays lists of other files and addresses by whatever name they come.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if not _holds_frames(file.read(_HEAD)):
+            return cv2.VideoCapture()
+    with quiet_opencv():
+        return cv2.VideoCapture(str(path))
+
+
+_HEAD = 256
+_MARKS = (
+    b"\x1a\x45\xdf\xa3",  # Matroska, WebM
+    b"\x30\x26\xb2\x75",  # ASF, WMV
+    b"\x00\x00\x01\xb3",  # MPEG video
+    b"\x00\x00\x01\xba",  # MPEG program stream
+    b"\xff\xd8\xff",  # JPEGs, one after the other
+)
+_ATOMS = (b"ftyp", b"free", b"mdat", b"moov", b"pnot", b"skip", b"wide")  # MP4 and QuickTime begin with one of them
+_PACKETS = ((0, 188), (4, 196))  # of MPEG-TS: each begins with 0x47; M2TS puts a time of 4 bytes before each
+
+
+def _holds_frames(head: bytes) -> bool:
+    return (
+        head.startswith(_MARKS)
+        or head[4:8] in _ATOMS
+        or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
+        or any(head[first : first + 1] == head[second : second + 1] == b"G" for first, second in _PACKETS)
+    )
+
+
 class ForwardVideo:
     """A video file that is decoded from its beginning: seeking lands on other frames in some containers.
 
@@ -59,8 +92,7 @@ class ForwardVideo:
     """
 
     def __init__(self, path: Path) -> None:
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(str(path))
+        self._capture = open_video_file(path)
         self.opened = self._capture.isOpened()
         self.position = 0
         """The next frame's number."""

@@ -16,6 +16,7 @@ from edgedepth.core.bundle import Bundle
 from edgedepth.core.declared import DeclaredSession, FoundTensor, undeclared
 from edgedepth.core.errors import BundleError, BundleTamperedError, DeviceError, MissingExtraError, StageError
 from edgedepth.core.feeds import check_feeds, closed_stage, output_buffers
+from edgedepth.core.ir_header import check_ir
 from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import Precision, StageSpec
@@ -213,15 +214,14 @@ def _compile(
 
 
 def _check_is_ir(path: Path, version: str) -> None:
-    """Refuse what can't be opened, with the reason, which OpenVINO doesn't tell; and what is no XML.
+    """Refuse what can't be opened, with the reason, which OpenVINO doesn't tell; and what is no whole IR.
 
     OpenVINO would try every format it knows on that, and each would print what it thinks of it.
     """
     problem = f"{path} doesn't load in OpenVINO {version}"
     try:
-        with path.open("rb") as graph, path.with_suffix(".bin").open("rb"):
-            if graph.read(5) != b"<?xml":
-                raise BundleTamperedError(f"{problem}: it is no XML", remedy=_EXPORT_AGAIN)
+        with path.open("rb"), path.with_suffix(".bin").open("rb"):
+            pass
     except FileNotFoundError as error:
         raise BundleTamperedError(f"{problem}: {error.filename} is missing", remedy=_EXPORT_AGAIN) from error
     except OSError as error:
@@ -229,6 +229,7 @@ def _check_is_ir(path: Path, version: str) -> None:
             f"{problem}: {error.filename}: {error.strerror}",
             remedy="let this user read it; if too many files are open, raise the limit: ulimit -n 4096",
         ) from error
+    check_ir(path)
 
 
 def _properties(options: SessionOptions) -> dict[str, str]:

@@ -19,6 +19,7 @@ from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.cli.inspect_command import bundle_facts, print_bundle
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.pack import seal_again
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.core.store import bundle_folder
 from edgedepth.exporters.trt_engines import build_bundle, check_graphs, proven_here
 from edgedepth.trt.options import EngineOptions
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, or check, and tell."""
-    bundle = open_bundle(args.bundle, damaged_engines=True)
+    bundle = open_bundle(args.bundle, damaged_engines=True, trusted_key=trusted_key_of_environment())
     if args.check_only:
         return _check(bundle, as_json=args.json)
     options = engine_options(args) or EngineOptions()

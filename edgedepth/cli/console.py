@@ -19,12 +19,17 @@ __all__ = ["TimeLeft", "error_facts", "note", "print_error", "print_json", "prin
 
 def note(line: str) -> None:
     """Tell a person something that is not a result."""
-    print(line, file=sys.stderr, flush=True)
+    print(_utf8(line), file=sys.stderr, flush=True)
 
 
 def print_json(data: Any) -> None:
     """The one JSON document of a command with --json."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    print(_utf8(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def _utf8(text: str) -> str:
+    """File names need not be UTF-8. What isn't becomes \\udcff, which is JSON's own word for it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_error(error: EdgeDepthError, *, as_json: bool) -> None:

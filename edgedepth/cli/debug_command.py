@@ -15,6 +15,7 @@ from edgedepth.cli.arguments import add_device, add_weights
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
 from edgedepth.cli.verify_command import add_pictures, chosen_pictures
 from edgedepth.core.bundle import open_bundle
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.debugging import debug_bundle
 from edgedepth.verify.blame import InnerError
 from edgedepth.verify.debug_report import DebugReport
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look and tell."""
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, trusted_key=trusted_key_of_environment())
     pictures, _ = chosen_pictures(args)
     with progress_bar() as progress:
         report = debug_bundle(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgedepth.cli.console import print_json, print_table
 from edgedepth.core.bundle import open_bundle
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.diagnosis import diagnose
 from edgedepth.runtimes.coreml_devices import DEVICES
 from edgedepth.runtimes.coreml_placement import placement
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell_placement(args: argparse.Namespace) -> int:
     """Operations by stage and place, as Core ML plans them."""
-    found = placement(open_bundle(args.bundle), args.device)
+    found = placement(open_bundle(args.bundle, trusted_key=trusted_key_of_environment()), args.device)
     if args.json:
         print_json(found)
     else:

@@ -21,6 +21,7 @@ from typing import Any, get_args
 
 from edgedepth.cli.arguments import add_crew, add_runner, crew_options, runner_options
 from edgedepth.cli.console import note, print_json, print_table, progress_bar
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.crew import open_crew
 from edgedepth.datasets import LAYOUTS, DataSet, open_dataset
 from edgedepth.evaluating import CSV, GALLERY, REPORT, check_evaluation, evaluate_with, settled
@@ -140,6 +141,7 @@ def _everywhere(options: dict[str, Any]) -> dict[str, Any]:
     return options | {
         "model": str(model.resolve()) if isinstance(model, Path) and model.exists() else model,
         "weights": weights and (_place(weights) or weights),
+        "trusted_key": trusted_key_of_environment(),
     }
 
 

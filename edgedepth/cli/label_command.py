@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(to_plain(summary))
     else:
         _print(summary, args.out)
-    return 0 if summary.labelled or not summary.frames else 1
+    return 0 if summary.failed < summary.frames else 1
 
 
 def _print(summary: LabelSummary, out: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from edgedepth.cli.console import note, print_json
 from edgedepth.core.bundle import Bundle, open_bundle
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.serving import SERVERS, Server, write_repository
 
 __all__ = ["SUMMARY", "add_arguments", "print_repository", "repository_facts", "run"]
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write, and tell how to start the server."""
-    bundle = open_bundle(args.bundle)
+    bundle = open_bundle(args.bundle, trusted_key=trusted_key_of_environment())
     folder = write_repository(
         bundle,
         args.server,

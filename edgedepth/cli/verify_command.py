@@ -32,6 +32,7 @@ from edgedepth.core.errors import (
     UnsupportedError,
 )
 from edgedepth.core.pack import Pack, is_pack, open_pack
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.datasets import LAYOUTS, open_dataset
 from edgedepth.picture_sources import from_calibration, from_dataset, from_photos, settings_for
 from edgedepth.sample_photos import sample_photo_paths
@@ -66,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits of your own, instead of the precision's (the report says so)")
     for flag, (name, what) in _LIMITS.items():
         group.add_argument(flag, type=float, dest=f"limit_{name}", metavar="X", help=what)
-    parser.add_argument("--key", metavar="FILE", help="a minisign public key: refuse a bundle that it didn't sign")
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        help="a minisign public key: refuse a bundle that it didn't sign (default: EDGEDEPTH_TRUSTED_KEY's)",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write a run for edgedepth report: figures and pictures"
     )
@@ -121,9 +126,10 @@ def chosen_pictures(args: argparse.Namespace) -> tuple[list[PictureSource], Eval
 
 def run(args: argparse.Namespace) -> int:
     """Verify and tell."""
+    key = args.key or trusted_key_of_environment()
     if is_pack(args.bundle):
-        return _verify_pack(open_pack(args.bundle, trusted_key=args.key), args)
-    report = _verify(open_bundle(args.bundle, trusted_key=args.key), args, args.out)
+        return _verify_pack(open_pack(args.bundle, trusted_key=key), args)
+    report = _verify(open_bundle(args.bundle, trusted_key=key), args, args.out)
     if args.json:
         print_json(report.to_dict())
     else:

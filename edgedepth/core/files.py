@@ -9,17 +9,17 @@ from pathlib import Path
 
 from edgedepth.core.errors import OutputError
 
-__all__ = ["write_file"]
+__all__ = ["flush_folder", "write_file"]
 
 
-def write_file(path: str | os.PathLike[str], content: bytes | memoryview) -> Path:
+def write_file(path: str | os.PathLike[str], content: bytes | memoryview, *, durable: bool = False) -> Path:
     """Write a file atomically: a killed process or a full disk leaves the old file or none.
-
-    The file is not forced to the disk (fsync): a camera's frames are written this way too.
 
     Args:
         path: where it shall be; its folder must exist. A link stays a link, and the file behind it is replaced.
         content: all of it.
+        durable: force the content to the disk before the file appears, so that a power cut leaves no empty one. A
+            camera's frames are written without. flush_folder() makes its name last, too.
 
     Returns:
         The path that was asked for.
@@ -40,6 +40,9 @@ def write_file(path: str | os.PathLike[str], content: bytes | memoryview) -> Pat
             )
         with temporary.open("xb") as file:
             file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
         raise OutputError(
@@ -49,3 +52,21 @@ def write_file(path: str | os.PathLike[str], content: bytes | memoryview) -> Pat
         with contextlib.suppress(OSError):
             temporary.unlink()
     return path
+
+
+def flush_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk. Where folders can't be opened (Windows), nothing is done.
+
+    Raises:
+        OutputError: the disk fails.
+    """
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written: {error.strerror}", remedy="check the disk") from error

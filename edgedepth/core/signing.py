@@ -33,8 +33,14 @@ _LIMIT = 64 << 10  # bytes; keys and signatures have some hundred
 
 
 def trusted_key_of_environment() -> str | None:
-    """The public key that this machine trusts, if it trusts one alone."""
-    return os.environ.get(TRUSTED_KEY_VARIABLE) or None
+    """The public key that this machine trusts, if it trusts one alone: as its line, which other machines can read, too.
+
+    Raises:
+        OptionError: EDGEDEPTH_TRUSTED_KEY names no public key.
+        MissingExtraError: py-minisign isn't installed.
+    """
+    key = os.environ.get(TRUSTED_KEY_VARIABLE)
+    return str(_public_key(_minisign(), key).to_base64().decode()) if key else None
 
 
 def signature_of(folder: Path, signed: str = _MANIFEST) -> Path:

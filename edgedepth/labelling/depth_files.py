@@ -15,10 +15,19 @@ import cv2
 import numpy as np
 
 from edgedepth.core.errors import OutputError
-from edgedepth.core.files import write_file
+from edgedepth.core.files import flush_folder, write_file
 from edgedepth.result import DepthResult
 
-__all__ = ["FOLDER", "Form", "depth_files_in", "encode_depth", "write_depth", "write_shard"]
+__all__ = [
+    "FOLDER",
+    "Form",
+    "depth_files_in",
+    "encode_depth",
+    "flush_depth",
+    "stored_depth",
+    "write_depth",
+    "write_shard",
+]
 
 Form = Literal["png16", "npz"]
 
@@ -78,6 +87,23 @@ def write_shard(out: Path, depths: Sequence[tuple[str, bytes]], form: Form) -> d
     return {sha256: (place, entry) for sha256, entry in entries.items()}
 
 
+def stored_depth(out: Path, sha256: str, form: Form) -> str | None:
+    """Where a frame's depth lies in a file of its own, relative to `out`; None where it doesn't."""
+    relative = _place(sha256, _SUFFIXES[form])
+    return relative if (out / relative).is_file() else None
+
+
+def flush_depth(out: Path) -> None:
+    """Have the names of all files on the disk; their contents are there.
+
+    Raises:
+        OutputError: the disk fails.
+    """
+    folders = [Path(folder.path) for folder in _entries(out / FOLDER) if folder.is_dir()]
+    for folder in (*folders, *((out / FOLDER,) if folders else ()), out):
+        flush_folder(folder)
+
+
 def depth_files_in(out: Path) -> set[str]:
     """The files that are there, relative to `out`: listed by folder, since asking for each takes too long."""
     found = set()
@@ -98,14 +124,18 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _write(out: Path, name: str, suffix: str, content: bytes) -> str:
-    relative = f"{FOLDER}/{name[:2]}/{name}{suffix}"
+    relative = _place(name, suffix)
     path = out / relative
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path.parent} can't be made: {error.strerror}", remedy="free space, or --out") from error
-    write_file(path, content)
+    write_file(path, content, durable=True)  # its row must not outlive it in a power cut
     return relative
+
+
+def _place(name: str, suffix: str) -> str:
+    return f"{FOLDER}/{name[:2]}/{name}{suffix}"
 
 
 def _zipped(entries: Sequence[tuple[str, bytes]]) -> bytes:

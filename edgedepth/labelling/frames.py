@@ -5,24 +5,24 @@ from __future__ import annotations
 import glob
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgedepth.calibration.video_frames import VIDEO_SUFFIXES, open_video
 from edgedepth.core.errors import CalibrationError, OptionError, PhotoError
-from edgedepth.core.optional import require
+from edgedepth.core.reading import read_plain
+from edgedepth.labelling.parquet_rows import ParquetRows
 from edgedepth.photos import PHOTO_SUFFIXES, decode_photo
 from edgedepth.video import ForwardVideo
 
 __all__ = ["Frame", "FrameReader", "FrameRef", "list_frames"]
 
-_PARQUET_IMAGE = ("image", "jpg", "png", "bytes")
-"""Columns of a parquet shard that pictures are looked for in, in this order."""
+_LARGEST = 1 << 30  # bytes of an encoded picture: uncompressed, the largest that is decoded has half of them
+_LEAST, _MOST = 8, 10_000_000  # bytes that a frame takes in a video's table of contents, and frames of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class FrameRef:
 
     Args:
         path: of the picture, the video or the shard.
-        place: in the file: a video frame's or a parquet row's number, the offset of a tar member; -1 for a picture.
+        place: in the file: a video frame's or a parquet row's number, the offset of a tar member; -1 for a picture, and
+            for a video or a shard whose frames can't be listed, so that reading it tells why.
         member: of a tar: its name; else "".
         version: changes with the file: its size and time.
     """
@@ -66,11 +67,12 @@ class Frame:
 
 
 def list_frames(sources: Sequence[str]) -> list[FrameRef]:
-    """Every frame of the sources, in a fixed order, each once.
+    """Every frame of the sources, in a fixed order, each once. A video or a shard that is damaged is a frame, too.
 
     Args:
-        sources: folders (searched with their subfolders, without hidden ones), globs, pictures, videos, and shards:
-            .tar as WebDataset writes them, .parquet with the encoded picture in a column image, jpg, png or bytes.
+        sources: folders (searched with their subfolders, without hidden ones), globs of all these, pictures, videos,
+            and shards: .tar as WebDataset writes them, .parquet with the encoded picture in a column image, jpg, png
+            or bytes.
 
     Raises:
         OptionError: a source that isn't there, holds nothing, or is of no known kind.
@@ -78,22 +80,20 @@ def list_frames(sources: Sequence[str]) -> list[FrameRef]:
     """
     found: dict[FrameRef, None] = {}
     for source in sources:
-        paths = _files_of(source)
-        if not paths:
+        frames = [frame for path in _files_of(source) for frame in _frames_in(path)]
+        if not frames:
             raise OptionError(
                 f"{source} holds no frames; looked for are {', '.join(PHOTO_SUFFIXES)}, .tar, .parquet and videos",
                 remedy="name a folder, a glob, a picture, a video or a shard",
             )
-        for path in paths:
-            found.update(dict.fromkeys(_frames_in(path)))
+        found.update(dict.fromkeys(frames))
     return list(found)
 
 
 def _files_of(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        shown = (entry for entry in path.rglob("*") if entry.is_file() and not _is_hidden(entry.relative_to(path)))
-        return sorted(entry for entry in shown if _kind(entry))
+        return _files_below(path)
     if path.is_file():
         if not _kind(path):
             raise OptionError(
@@ -102,8 +102,16 @@ def _files_of(source: str) -> list[Path]:
         return [path]
     if not glob.has_magic(source):
         raise OptionError(f"there is no {source}", remedy=f"check the path; the working folder is {Path.cwd()}")
-    matches = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute patterns)
-    return sorted(entry for entry in matches if entry.is_file() and _kind(entry))
+    matches = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207 (Path.glob: no absolute patterns)
+    return [file for match in matches for file in (_files_below(match) if match.is_dir() else _known([match]))]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(_known(entry for entry in folder.rglob("*") if not _is_hidden(entry.relative_to(folder))))
+
+
+def _known(entries: Iterable[Path]) -> Iterator[Path]:
+    return (entry for entry in entries if _kind(entry) and entry.is_file())
 
 
 def _is_hidden(path: Path) -> bool:
@@ -119,16 +127,37 @@ def _kind(path: Path) -> str:
 
 
 def _frames_in(path: Path) -> Iterator[FrameRef]:
-    facts = path.stat()
-    version = f"{facts.st_size}-{facts.st_mtime_ns}"
+    """A file's frames; where it is damaged, those before the damage, and one that stands for the rest."""
+    try:
+        yield from _listed(path)
+    except PhotoError:
+        yield FrameRef(str(path), -1, "", _version(path))
+
+
+def _listed(path: Path) -> Iterator[FrameRef]:
+    version = _version(path)
     kind, place = _kind(path), str(path)
     if kind == "picture":
         yield FrameRef(place, -1, "", version)
     elif kind == "tar":
         yield from _members_of(path, version)
     else:
-        count = _rows_of(path) if kind == "parquet" else _frames_of(path)
+        count = len(ParquetRows(path)) if kind == "parquet" else _frames_of(path)
+        most = min(_MOST, path.stat().st_size // _LEAST)
+        if count > most:
+            raise PhotoError(
+                f"{path} announces {count} frames; a file of its size has up to {most}",
+                remedy="check how it was written",
+            )
         yield from (FrameRef(place, number, "", version) for number in range(count))
+
+
+def _version(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:  # reading it will tell
+        return ""
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _members_of(path: Path, version: str) -> Iterator[FrameRef]:
@@ -137,35 +166,33 @@ def _members_of(path: Path, version: str) -> Iterator[FrameRef]:
             for member in archive:
                 if member.isfile() and Path(member.name).suffix.lower() in PHOTO_SUFFIXES:
                     yield FrameRef(str(path), member.offset_data, member.name, f"{version}-{member.size}")
-    except (tarfile.TarError, OSError) as error:
-        raise OptionError(f"{path} is not a tar shard: {error}", remedy="WebDataset shards are plain .tar") from error
+            if not _ends_at(path, archive.offset):
+                raise tarfile.ReadError(f"it is damaged or cut short at byte {archive.offset}")
+    except (tarfile.TarError, OSError, ValueError) as error:  # ValueError: of damaged headers
+        raise PhotoError(f"{path} is not a tar shard: {error}", remedy="WebDataset shards are plain .tar") from error
+
+
+def _ends_at(path: Path, offset: int) -> bool:
+    """Whether a tar's end mark stands there: over a damaged header tarfile stops as if it were the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _frames_of(path: Path) -> int:
     try:
         return len(open_video(path))
     except CalibrationError as error:
-        raise OptionError(error.problem, remedy=error.remedy) from error
-
-
-def _rows_of(path: Path) -> int:
-    return int(_parquet(path).metadata.num_rows)
-
-
-def _parquet(path: Path) -> Any:
-    parquet = require("pyarrow.parquet", extra="label", purpose="for parquet shards")
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise OptionError(f"{path} is not a parquet file: {error}", remedy="check how it was written") from error
+        raise PhotoError(error.problem, remedy=error.remedy) from error
 
 
 class FrameReader:
-    """Reads frames; of videos fastest in ascending order, since they are decoded from their beginning."""
+    """Reads frames; of videos and parquet shards fastest in ascending order: they are decoded from their beginning."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._video: ForwardVideo | None = None
+        self._rows: tuple[str, str, ParquetRows] | None = None
 
     def read(self, ref: FrameRef) -> Frame:
         """Read one frame.
@@ -180,9 +207,11 @@ class FrameReader:
             if not ref.version.startswith(f"{facts.st_size}-{facts.st_mtime_ns}"):
                 raise PhotoError(f"{path} has changed since it was listed", remedy="run the command again")
             kind = _kind(path)
+            if kind != "picture" and ref.place < 0:
+                raise _why_not(path)
             if kind == "video":
                 return self._video_frame(path, ref.place)
-            content = _row(path, ref.place) if kind == "parquet" else _bytes(path, ref)
+            content = self._row(ref) if kind == "parquet" else _bytes(path, ref)
         except OSError as error:
             raise PhotoError(
                 f"{ref.name} can't be read: {error.strerror}", remedy="check it and its permissions"
@@ -207,37 +236,30 @@ class FrameReader:
             self._path, self._video = path, ForwardVideo(path)
         return self._video
 
+    def _row(self, ref: FrameRef) -> bytes:
+        """The picture of a row; the shard stays open for the next one."""
+        if self._rows is None or self._rows[:2] != (ref.path, ref.version):
+            self._rows = ref.path, ref.version, ParquetRows(Path(ref.path))
+        return self._rows[2].picture(ref.place)
+
+
+def _why_not(path: Path) -> PhotoError:
+    """Why a video's or a shard's frames could not be listed."""
+    try:
+        for _ in _listed(path):
+            pass
+    except PhotoError as error:
+        return error
+    return PhotoError(f"{path} could not be listed, and now it can", remedy="run the command again")
+
 
 def _bytes(path: Path, ref: FrameRef) -> bytes:
     """A picture's file, or the member of a shard."""
     if not ref.member:
-        return path.read_bytes()
-    return _member(path, ref)
-
-
-def _member(path: Path, ref: FrameRef) -> bytes:
+        return read_plain(path, limit=_LARGEST)
     size = int(ref.version.rpartition("-")[2])
+    if size > _LARGEST:
+        raise PhotoError(f"{ref.name} has {size} bytes; no picture has more than {_LARGEST}", remedy="leave it out")
     with path.open("rb") as file:
         file.seek(ref.place)
         return file.read(size)
-
-
-def _row(path: Path, number: int) -> bytes:
-    """The encoded picture of a row: bytes, or a struct with bytes as Hugging Face's data sets have it."""
-    file = _parquet(path)
-    column = next((name for name in _PARQUET_IMAGE if name in file.schema_arrow.names), None)
-    if column is None:
-        raise PhotoError(
-            f"{path} has the columns {', '.join(file.schema_arrow.names)}, and no picture",
-            remedy=f"call the column of encoded pictures {' or '.join(_PARQUET_IMAGE)}",
-        )
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if number < rows:
-            value = file.read_row_group(group, [column]).column(0)[number].as_py()
-            content = value.get("bytes") if isinstance(value, dict) else value
-            if not isinstance(content, bytes):
-                raise PhotoError(f"{path} has no bytes in row {number}", remedy="store encoded pictures")
-            return content
-        number -= rows
-    raise PhotoError(f"{path} has no row {number}", remedy="run the command again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgedepth.core.errors import OptionError
-from edgedepth.core.files import write_file
+from edgedepth.core.files import flush_folder, write_file
 from edgedepth.core.journal import Journal
 from edgedepth.core.optional import is_installed, require
 from edgedepth.core.plain import from_plain, to_plain
@@ -19,6 +19,8 @@ from edgedepth.labelling.frames import FrameRef
 __all__ = ["INDEX", "JOURNAL", "SUMMARY", "Label", "LabelLog", "LabelSummary", "Status", "summed_up", "write_index"]
 
 JOURNAL, INDEX, SUMMARY = "labels.jsonl", "labels.parquet", "summary.json"
+
+_ROW_GROUP = 20_000  # rows
 
 Status = Literal["labelled", "duplicate", "failed"]
 
@@ -131,14 +133,27 @@ class LabelLog:
             if self._first.get(label.sha256) == label:
                 del self._first[label.sha256]
 
-    def add(self, label: Label) -> Label:
-        """Keep a label, once: a frame may come back from two machines, and two frames may have one content."""
+    def add(self, label: Label) -> Label | None:
+        """Keep a label, once: a frame may come back from two machines, and two frames may have one content.
+
+        Args:
+            label: status "duplicate" says no more than that the depth of such a content lies there.
+
+        Returns:
+            What is known of the frame now. None: that depth has no row, since whoever wrote it was killed.
+        """
         if label.ref in self.labels:
             return self.labels[label.ref]
-        if label.status == "labelled":
-            first = self._first.setdefault(label.sha256, label)
-            if _place(first) != _place(label):
+        if label.status != "failed":
+            first = self._first.get(label.sha256)
+            if first is None and label.status == "duplicate":
+                return None
+            if first is None:
+                self._first[label.sha256] = label
+            elif _place(first) != _place(label):
                 label = _duplicate(label, first)
+            elif label.status == "duplicate":  # of its own, from before the file's time changed
+                label = replace(first, version=label.version)
         self._journal.add(to_plain(label))
         self.labels[label.ref] = label
         return label
@@ -151,7 +166,9 @@ class LabelLog:
             if label.status == "failed":
                 return label
             known = first.setdefault(label.sha256, label)
-            return replace(label, status="labelled") if known is label else _duplicate(label, known)
+            if known is not label:
+                return _duplicate(label, known)
+            return label if label.status == "labelled" else replace(label, status="labelled")
 
         latest = {_place(label): label for label in self.labels.values()}
         return sorted(map(settled, latest.values()), key=lambda row: row.name)
@@ -190,13 +207,27 @@ def write_index(folder: Path, log: LabelLog, header: dict[str, Any], summary: La
     if is_installed("pyarrow"):
         arrow = require("pyarrow", extra="label", purpose="for the index")
         parquet = require("pyarrow.parquet", extra="label", purpose="for the index")
-        table = arrow.Table.from_pylist([to_plain(row) for row in log.rows()], schema=_schema(arrow))
-        table = table.replace_schema_metadata({key: json.dumps(value) for key, value in header.items()})
-        sink = arrow.BufferOutputStream()
-        parquet.write_table(table, sink, compression="zstd")
-        write_file(folder / INDEX, sink.getvalue().to_pybytes())
+        schema = _schema(arrow).with_metadata({key: json.dumps(value) for key, value in header.items()})
+        sink, rows = arrow.BufferOutputStream(), log.rows()
+        with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for at in range(0, len(rows), _ROW_GROUP):  # as dicts, all of them would take four times their memory
+                plain = [_utf8(to_plain(row)) for row in rows[at : at + _ROW_GROUP]]
+                writer.write_table(arrow.Table.from_pylist(plain, schema=schema))
+        write_file(folder / INDEX, sink.getvalue().to_pybytes(), durable=True)
     text = json.dumps({**header, **to_plain(summary)}, indent=2, ensure_ascii=False)
-    write_file(folder / SUMMARY, text.encode())
+    write_file(folder / SUMMARY, text.encode("utf-8", "backslashreplace"), durable=True)
+    flush_folder(folder)
+
+
+def _utf8(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which file names that are no UTF-8 are as readable as can be."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+_OF_THE_CONTENT = ("file", "entry", "width", "height", "focal_px", "focal_source", "fov_deg", "beyond")
 
 
 def _place(label: Label) -> tuple[str, int, str]:
@@ -205,7 +236,8 @@ def _place(label: Label) -> tuple[str, int, str]:
 
 
 def _duplicate(label: Label, first: Label) -> Label:
-    return replace(label, status="duplicate", file=first.file, entry=first.entry)
+    told = {name: getattr(first, name) for name in _OF_THE_CONTENT}
+    return replace(label, status="duplicate", **told)
 
 
 def _schema(arrow: Any) -> Any:

@@ -6,22 +6,25 @@ import functools
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgedepth.core.bundle import MANIFEST, peek_manifest
 from edgedepth.core.errors import OptionError, OutputError
 from edgedepth.core.folders import locked
 from edgedepth.core.hashing import sha256_file
 from edgedepth.core.progress import Progress, silent
+from edgedepth.core.signing import trusted_key_of_environment
 from edgedepth.crew import Crew, CrewOptions, Lost, open_crew
-from edgedepth.labelling.depth_files import Form, depth_files_in
+from edgedepth.labelling.depth_files import Form, depth_files_in, flush_depth
 from edgedepth.labelling.frames import FrameRef, list_frames
 from edgedepth.labelling.labels import Label, LabelLog, LabelSummary, summed_up, write_index
-from edgedepth.labelling.worker import Labeller, LabellerSettings, label_group
+from edgedepth.labelling.worker import Labeller, LabellerSettings, label_anew, label_group
 
 __all__ = ["label"]
+
+Work = Callable[[Labeller, tuple[FrameRef, ...]], tuple[Label, ...]]
 
 _MOST_IN_A_SHARD = 10_000
 
@@ -77,7 +80,7 @@ def label(
     refs = list_frames(sources)
     folder, place = _made(out).resolve(), Path(bundle).resolve()
     manifest = peek_manifest(place)
-    header = {
+    header: dict[str, Any] = {
         "model": manifest.model.name,
         "weights_sha256": manifest.model.weights_sha256,
         "bundle_sha256": sha256_file(place / MANIFEST),
@@ -89,6 +92,7 @@ def label(
         tile_batch = "auto"
     settings = LabellerSettings(
         bundle=str(place),
+        bundle_sha256=header["bundle_sha256"],
         out=str(folder),
         form=form,
         sharded=shard > 1,
@@ -96,6 +100,7 @@ def label(
         tile_batch=tile_batch,
         resident=resident,
         focal_px=focal_px,
+        trusted_key=trusted_key_of_environment(),
     )
     with locked(folder):
         log = LabelLog(folder, header)
@@ -106,9 +111,10 @@ def label(
             if left:
                 opener = functools.partial(Labeller, settings)
                 with open_crew(opener, crew, uses_gpu=device != "cpu") as opened:
-                    for row in _rows(opened, left, shard):
+                    for name in _labelled(opened, log, left, shard):
                         done += 1
-                        progress(log.add(row).name, done, len(refs))
+                        progress(name, done, len(refs))
+                flush_depth(folder)
             seconds = time.perf_counter() - start
             summary = summed_up(refs, log, already=already, seconds=seconds, workers=crew.workers)
             write_index(folder, log, header, summary)
@@ -127,10 +133,29 @@ def _to_do_again(log: LabelLog, folder: Path, *, retry_failed: bool) -> list[Fra
     ]
 
 
-def _rows(crew: Crew[Labeller], refs: Sequence[FrameRef], size: int) -> Iterator[Label]:
+def _labelled(crew: Crew[Labeller], log: LabelLog, refs: Sequence[FrameRef], size: int) -> Iterator[str]:
+    """Keep a row of each frame; their names, as they come."""
+    ahead: list[Label] = []  # of their depth: the row of who wrote it is on its way, or was lost with him
+    for row in _rows(crew, refs, size, label_group):
+        if log.add(row) is None:
+            ahead.append(row)
+        else:
+            yield row.name
+    orphans = []
+    for row in ahead:
+        if log.add(row) is None:
+            orphans.append(row.ref)
+        else:
+            yield row.name
+    for row in _rows(crew, orphans, size, label_anew):
+        log.add(row)
+        yield row.name
+
+
+def _rows(crew: Crew[Labeller], refs: Sequence[FrameRef], size: int, work: Work) -> Iterator[Label]:
     """A row for each frame. Of a group that was lost each frame is tried alone."""
     lost: list[FrameRef] = []
-    for group, rows in crew.map(label_group, [tuple(refs[at : at + size]) for at in range(0, len(refs), size)]):
+    for group, rows in crew.map(work, [tuple(refs[at : at + size]) for at in range(0, len(refs), size)]):
         if not isinstance(rows, Lost):
             yield from rows
         elif len(group) == 1:
@@ -138,7 +163,7 @@ def _rows(crew: Crew[Labeller], refs: Sequence[FrameRef], size: int) -> Iterator
         else:
             lost += group
     if lost:
-        yield from _rows(crew, lost, 1)
+        yield from _rows(crew, lost, 1, work)
 
 
 def _lost(ref: FrameRef, lost: Lost) -> Label:

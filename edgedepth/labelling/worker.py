@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgedepth.core.errors import FrameError, OptionError, PhotoError, UnusableOutputError
+from edgedepth.core.bundle import MANIFEST
+from edgedepth.core.errors import BundleTamperedError, FrameError, OptionError, PhotoError, UnusableOutputError
+from edgedepth.core.hashing import sha256_file
 from edgedepth.facade import EdgeDepth
-from edgedepth.labelling.depth_files import Form, encode_depth, write_depth, write_shard
-from edgedepth.labelling.frames import FrameReader, FrameRef
+from edgedepth.labelling.depth_files import Form, encode_depth, stored_depth, write_depth, write_shard
+from edgedepth.labelling.frames import Frame, FrameReader, FrameRef
 from edgedepth.labelling.labels import Label
-from edgedepth.result import PNG16_MAX_M
+from edgedepth.result import PNG16_MAX_M, DepthResult
 
-__all__ = ["Labeller", "LabellerSettings", "label_group"]
+__all__ = ["Labeller", "LabellerSettings", "label_anew", "label_group"]
 
 Group = tuple[FrameRef, ...]
 
@@ -34,6 +36,7 @@ class LabellerSettings:
 
     Args:
         bundle: a bundle's folder, the same on every machine.
+        bundle_sha256: that its manifest must have; None: any.
         out: where files go, the same on every machine.
         form: of the files.
         sharded: whether the frames of a group share a file.
@@ -46,6 +49,7 @@ class LabellerSettings:
 
     bundle: str
     out: str
+    bundle_sha256: str | None = None
     form: Form = "png16"
     sharded: bool = False
     device: str = "auto"
@@ -63,11 +67,12 @@ class Labeller:
         threads: of the arithmetic; None: the backend's choice.
 
     Raises:
+        BundleTamperedError: the bundle here is not the one that the index is of.
         EdgeDepthError: the model can't be opened: that is everybody's trouble, and ends the run.
     """
 
     def __init__(self, settings: LabellerSettings, threads: int | None) -> None:
-        self._settings = settings
+        self._settings, self._out = settings, Path(settings.out)
         self._reader = FrameReader()
         self._model = EdgeDepth(
             settings.bundle,
@@ -79,23 +84,36 @@ class Labeller:
             trusted_key=settings.trusted_key,
         )
         self._name = f"{socket.gethostname()}:{os.getpid()}"
+        expected, found = settings.bundle_sha256, sha256_file(Path(settings.bundle) / MANIFEST)
+        if expected not in (None, found):
+            self._model.close()
+            raise BundleTamperedError(
+                f"the manifest of {settings.bundle} on {socket.gethostname()} has SHA-256 {found[:12]}…; these labels "
+                f"are of {str(expected)[:12]}…",
+                remedy="bring the same bundle to every machine, and label into a folder of its own",
+            )
 
     def close(self) -> None:
         """Free the model."""
         self._model.close()
 
-    def label(self, group: Group) -> tuple[Label, ...]:
+    def label(self, group: Group, *, anew: bool = False) -> tuple[Label, ...]:
         """Read, predict, write. Rows are given when their files are there.
+
+        Args:
+            group: the frames.
+            anew: also those whose depth lies there already, by content; else they are rows of status "duplicate", which
+                tell nothing but where. In files that frames share nothing is looked for.
 
         Raises:
             OutputError: a file can't be written.
             EdgeDepthError: the backend broke.
         """
-        out = Path(self._settings.out)
+        out = self._out
         rows: list[Label] = []
         depths: list[tuple[str, bytes]] = []
         for ref in group:
-            row, depth = self._depth(ref)
+            row, depth = self._depth(ref, anew=anew)
             rows.append(row)
             if depth is not None:
                 depths.append((row.sha256, depth))
@@ -108,8 +126,8 @@ class Labeller:
         write_ms = 1000 * (time.perf_counter() - start) / max(1, len(depths))
         return tuple(_with_file(row, *files[row.sha256], write_ms) if row.sha256 in files else row for row in rows)
 
-    def _depth(self, ref: FrameRef) -> tuple[Label, bytes | None]:
-        """A frame's row and what goes into its file; None where it failed."""
+    def _depth(self, ref: FrameRef, *, anew: bool) -> tuple[Label, bytes | None]:
+        """A frame's row and what goes into its file; None where it failed, or its depth lies there already."""
         marks = [time.perf_counter()]
         facts: dict[str, Any] = {}
         depth = None
@@ -117,23 +135,24 @@ class Labeller:
             frame = self._reader.read(ref)
             marks.append(time.perf_counter())
             facts["sha256"] = frame.sha256
-            focal, source = frame.focal_px, frame.focal_source
-            if self._settings.focal_px is not None:
-                focal, source = self._settings.focal_px, "given"
-            elif focal is None:
-                source = f"predicted ({source})"
-            result = self._model.infer(frame.pixels_rgb, focal_px=focal)
-            marks.append(time.perf_counter())
-            depth = encode_depth(result, self._settings.form)
-            facts |= {
-                "status": "labelled",
-                "width": result.depth.shape[1],
-                "height": result.depth.shape[0],
-                "focal_px": _finite(result.focal_px),
-                "focal_source": source,
-                "fov_deg": _finite(result.fov_deg),
-                "beyond": float(np.mean(result.depth > PNG16_MAX_M)) if self._settings.form == "png16" else 0.0,
-            }
+            there = (
+                None if anew or self._settings.sharded else stored_depth(self._out, frame.sha256, self._settings.form)
+            )
+            if there is not None:
+                facts |= {"status": "duplicate", "file": there}
+            else:
+                result, source = self._predict(frame)
+                marks.append(time.perf_counter())
+                depth = encode_depth(result, self._settings.form)
+                facts |= {
+                    "status": "labelled",
+                    "width": result.depth.shape[1],
+                    "height": result.depth.shape[0],
+                    "focal_px": _finite(result.focal_px),
+                    "focal_source": source,
+                    "fov_deg": _finite(result.fov_deg),
+                    "beyond": float(np.mean(result.depth > PNG16_MAX_M)) if self._settings.form == "png16" else 0.0,
+                }
         except _ITS_OWN_FAULT as error:
             facts |= {"status": "failed", "error": f"{type(error).__name__}: {error.problem}"}
         marks.append(time.perf_counter())
@@ -150,10 +169,24 @@ class Labeller:
         )
         return row, depth
 
+    def _predict(self, frame: Frame) -> tuple[DepthResult, str]:
+        """The depth, and where its focal length came from."""
+        focal, source = frame.focal_px, frame.focal_source
+        if self._settings.focal_px is not None:
+            focal, source = self._settings.focal_px, "given"
+        elif focal is None:
+            source = f"predicted ({source})"
+        return self._model.infer(frame.pixels_rgb, focal_px=focal), source
+
 
 def label_group(labeller: Labeller, group: Group) -> tuple[Label, ...]:
     """Labeller.label(), for a crew."""
     return labeller.label(group)
+
+
+def label_anew(labeller: Labeller, group: Group) -> tuple[Label, ...]:
+    """Likewise, whatever lies there."""
+    return labeller.label(group, anew=True)
 
 
 def _with_file(row: Label, file: str, entry: str, write_ms: float) -> Label:

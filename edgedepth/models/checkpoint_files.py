@@ -68,7 +68,9 @@ def open_checkpoint(path: Path, *, index: bool = True) -> CheckpointFile:
         raise WeightsError(f"{path} can't be read: {error.strerror}", remedy="check its permissions") from error
     if head[:4] == b"PK\x03\x04":
         if is_torchscript(path):
-            return CheckpointFile(*open_torchscript(path))
+            shapes, declared, read = open_torchscript(path)
+            _check_declared(path, declared)
+            return CheckpointFile(shapes, read)
         return _open_torch(path, mapped=True)
     # before the pickle: the length that a safetensors file begins with may look like a pickle's first bytes
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES:
@@ -127,9 +129,31 @@ def _open_torch(path: Path, *, mapped: bool) -> CheckpointFile:
             f"{path} holds {inside}; a dict of tensors by name (a state_dict) is meant",
             remedy="save the model's state_dict() alone",
         )
+    if odd := [str(name) for name, tensor in content.items() if not _is_plain(tensor)]:
+        raise WeightsError(
+            f"{odd[0]} in {path} is sparse, quantised, or without data; plain tensors are meant",
+            remedy="save the model's state_dict() of plain tensors",
+        )
+    _check_declared(path, sum(tensor.numel() * tensor.element_size() for tensor in content.values()))
     tensors = {str(name): tensor for name, tensor in content.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return CheckpointFile(shapes, tensors.__getitem__, extras)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+
+
+def _check_declared(path: Path, declared: int) -> None:
+    """Refuse a file whose tensors are larger than it: one number that is told to stand everywhere, or shared ones.
+
+    Weights that are tied share their numbers too, but never all of them.
+    """
+    held = path.stat().st_size
+    if declared > 2 * held:
+        raise WeightsError(
+            f"{path} has {held} bytes and declares tensors of {declared}", remedy="save copies: tensor.clone()"
+        )
 
 
 def _torch_load(path: Path, *, mapped: bool) -> Any:

@@ -7,6 +7,7 @@ The pickle may name the module's own classes, which become plain records here, a
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
@@ -67,14 +68,16 @@ def is_torchscript(path: Path) -> bool:
         return False
 
 
-def open_torchscript(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
-    """The tensors' shapes by name, as the module's state_dict() has them, and a function that reads one.
+def open_torchscript(path: Path) -> tuple[dict[str, tuple[int, ...]], int, Callable[[str], Tensor]]:
+    """The tensors' shapes by name, as the module's state_dict() has them, their bytes, and a function that reads one.
 
     Raises:
         WeightsError: a damaged archive, or one that holds more than modules and tensors.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(entry.file_size > path.stat().st_size for entry in archive.infolist()):
+                raise ValueError("it unpacks to more than it is; torch compresses the source of its modules alone")
             root = archive.namelist()[0].split("/")[0]
             module = _Unpickler(io.BytesIO(archive.read(f"{root}/data.pkl"))).load()
         tensors = dict(_tensors(module, ""))
@@ -95,7 +98,8 @@ def open_torchscript(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[
         except (KeyError, ValueError, RuntimeError, zipfile.BadZipFile, OSError) as error:
             raise WeightsError(f"{name} in {path} can't be read: {error}", remedy=_FETCH_AGAIN) from error
 
-    return {name: stored.shape for name, stored in tensors.items()}, read
+    declared = sum(math.prod(stored.shape) * stored.storage.dtype.itemsize for stored in tensors.values())
+    return {name: stored.shape for name, stored in tensors.items()}, declared, read
 
 
 def _tensors(module: object, prefix: str) -> Iterator[tuple[str, _Stored]]:

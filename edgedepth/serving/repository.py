@@ -28,6 +28,7 @@ Server = Literal["triton", "ovms"]
 SERVERS: tuple[Server, ...] = get_args(Server)
 
 _MARK = "edgedepth-repository.json"
+_MOST = 2**31 - 1  # what the configuration's fields hold
 _TARGETS = {"triton": ("onnx", "openvino"), "ovms": ("onnx", "openvino")}
 
 
@@ -61,9 +62,14 @@ def write_repository(
         OutputError: the folder can't be written, or holds something else.
         MissingExtraError: the protobuf schema of Triton isn't installed.
     """
-    for name, count in (("instances", instances), ("max_tiles", max_tiles), ("version", version)):
-        if count < 1:
-            raise OptionError(f"{name} is {count}; allowed are 1 and more", remedy=f"leave {name} out")
+    for name, number, least in (
+        ("instances", instances, 1),
+        ("max_tiles", max_tiles, 1),
+        ("queue_delay_us", queue_delay_us, 0),
+        ("version", version, 1),
+    ):
+        if not least <= number <= _MOST:
+            raise OptionError(f"{name} is {number}; allowed are {least} to {_MOST}", remedy=f"leave {name} out")
     manifest = bundle.manifest
     check_served_target(manifest.target, server, manifest.model.name)
     with replace_folder(Path(out), ours=lambda folder: (folder / _MARK).is_file()) as folder:

@@ -16,7 +16,7 @@ import numpy as np
 from edgedepth.core.errors import DeviceError, OptionError, UnsupportedError
 from edgedepth.programs.frames import Color
 from edgedepth.streams.frames import SourceFacts, TimedFrame
-from edgedepth.video import quiet_opencv
+from edgedepth.video import open_video_file, quiet_opencv
 
 __all__ = ["CameraSource", "OpenCapture", "VideoSource", "built_with"]
 
@@ -87,8 +87,7 @@ class VideoSource:
             log.warning("%s", self.facts.cut_short)
 
     def _open(self) -> Any:
-        with quiet_opencv():
-            video = cv2.VideoCapture(str(self._path))
+        video = open_video_file(self._path)
         if not video.isOpened():
             video.release()
             raise OptionError(f"{self._path} is no video that can be decoded", remedy=_convert(self._path))

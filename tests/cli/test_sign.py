@@ -54,6 +54,17 @@ def test_verify_checks_a_signature_before_anything_else(cli: Cli, copied_mini: P
     assert (done.code, "is not signed" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "words", [("verify",), ("debug",), ("build",), ("repository", "--server", "ovms", "--out", "served")]
+)
+def test_no_other_command_runs_or_hands_on_what_is_unsigned(
+    cli: Cli, copied_mini: Path, fleet_key: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(TRUSTED_KEY_VARIABLE, f"{fleet_key}.pub")
+    done = cli(words[0], copied_mini, *words[1:])
+    assert (done.code, "is not signed" in done.err) == (2, True)
+
+
 def test_a_damaged_bundle_is_not_signed(cli: Cli, copied_mini: Path, fleet_key: Path) -> None:
     path = copied_mini / "golden.npz"
     path.write_bytes(path.read_bytes()[:-1])

@@ -77,18 +77,86 @@ def test_a_videos_frames_in_any_order(video: Path) -> None:
     [
         ("absent.png", None, "there is no"),
         ("notes.txt", b"words", "of no known kind"),
-        ("a.tar", b"no tar" * 200, "not a tar shard"),
-        ("a.parquet", b"no parquet", "not a parquet file"),
+        ("a.tar", bytes(10240), "holds no frames"),
         ("*.png", None, "holds no frames"),
     ],
 )
 def test_sources_that_are_none(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
-    if name.endswith(".parquet"):
-        pytest.importorskip("pyarrow", reason="pyarrow (the extra label) reads parquet")
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(OptionError, match=said):
         list_frames([str(tmp_path / name)])
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.0,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.tar", b"no tar" * 200, "not a tar shard"),
+        ("x.parquet", b"no parquet", "not a parquet file"),
+        ("x.mp4", b"no video" * 200, "no video that can be decoded"),
+        # FFmpeg would play both by their content: other files, and addresses
+        ("x.mp4", b"ffconcat version 1.0\nfile clip.avi\n", "no video that can be decoded"),
+        ("x.ts", PLAYLIST, "no video that can be decoded"),
+    ],
+)
+def test_a_damaged_container_is_one_bad_frame(
+    tmp_path: Path, video: Path, name: str, content: bytes, said: str
+) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="pyarrow (the extra label) reads parquet")
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "a.png").write_bytes(encoded(1))
+    refs = list_frames([str(tmp_path)])
+    assert [Path(ref.name).name for ref in refs] == ["a.png", *(f"clip.avi#{number}" for number in range(5)), name]
+    with pytest.raises(PhotoError, match=said):
+        FrameReader().read(refs[-1])
+
+
+@pytest.mark.parametrize("damage", ["in a header", "between members", "another header"])
+def test_a_shard_that_ends_early_gives_what_it_has(shard: Path, damage: str) -> None:
+    whole, end = shard.read_bytes(), 512 + 512 * -(-len(encoded(7)) // 512)
+    rest = {"in a header": whole[end : end + 99], "another header": b"?" * 512 + whole[end + 512 :]}
+    shard.write_bytes(whole[:end] + rest.get(damage, b""))
+    refs = list_frames([str(shard)])
+    assert [Path(ref.name).name for ref in refs] == ["0001.tar#x.png", "0001.tar"]
+    assert FrameReader().read(refs[0]).sha256 == hashlib.sha256(encoded(7)).hexdigest()
+    with pytest.raises(PhotoError, match="not a tar shard"):
+        FrameReader().read(refs[1])
+
+
+def test_globs_of_folders(photos: Path, tmp_path: Path) -> None:
+    assert names([f"{tmp_path}/ph*"]) == names([str(photos)])
+
+
+def test_rows_in_any_order_and_around_a_damaged_group(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow (the extra label) reads parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow (the extra label) reads parquet")
+    contents = [encoded(seed) for seed in range(70)]  # more than are decoded at a time
+    path = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"image": contents}), path, row_group_size=40, use_dictionary=False)
+    reader = FrameReader()
+    refs = list_frames([str(path)])
+    for number in (0, 1, 39, 40, 69, 5, 41, 17):
+        assert reader.read(refs[number]).sha256 == hashlib.sha256(contents[number]).hexdigest()
+    data = bytearray(path.read_bytes())
+    data[4:40] = bytes(36)  # the first page's header
+    path.write_bytes(data)
+    refs = list_frames([str(path)])
+    for number in (3, 4):
+        with pytest.raises(PhotoError, match=rf"can't be read at row {number}: \S"):
+            reader.read(refs[number])
+    assert reader.read(refs[55]).sha256 == hashlib.sha256(contents[55]).hexdigest()
+
+
+def test_more_than_a_picture_can_have_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(10 << 30)  # of zeros that take no room
+    [ref] = list_frames([str(tmp_path)])
+    with pytest.raises(PhotoError, match="no such file has more than"):
+        FrameReader().read(ref)
 
 
 def test_a_file_that_changed_since_it_was_listed(photos: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,13 +19,16 @@ import pytest
 
 from edgedepth import EdgeDepth
 from edgedepth.cli import main
-from edgedepth.core.errors import BundleBusyError, BundleTamperedError, OptionError, OutputError
+from edgedepth.core.bundle import MANIFEST
+from edgedepth.core.errors import BundleBusyError, BundleTamperedError, OptionError, OutputError, SignatureError
 from edgedepth.core.folders import locked
+from edgedepth.core.signing import new_key, trusted_key_of_environment
 from edgedepth.core.store import bundles_folder
 from edgedepth.crew import CrewOptions
 from edgedepth.labelling import label
 from edgedepth.labelling.depth_files import Form
 from edgedepth.labelling.labels import INDEX, JOURNAL, SUMMARY
+from edgedepth.labelling.worker import Labeller, LabellerSettings
 from edgedepth.photos import read_photo
 
 from .conftest import encoded
@@ -161,6 +165,111 @@ def test_a_changed_frame_has_one_row_in_the_index(photos: Path, bundle: Path, tm
     names = [Path(name).name for name in table.column("name").to_pylist()]
     assert sorted(names) == ["a.png", "b.jpg", "broken.jpg", "c.png", "same as a.png"]
     assert set(table.column("status").to_pylist()) == {"labelled"}
+
+
+def test_known_contents_are_not_computed_again(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    label([str(photos)], bundle=bundle, out=out)
+    before = {name: row["focal_px"] for name, row in by_name(out).items()}
+    os.utime(photos / "a.png", (1, 1))
+    moved = photos.rename(tmp_path / "moved")
+    (moved / "new.png").write_bytes(encoded(11))
+    summary = label([str(moved)], bundle=bundle, out=out)
+    assert (summary.labelled, summary.duplicates, summary.failed, summary.already) == (1, 4, 1, 0)
+    for row in rows(out)[len(before) :]:
+        name = Path(str(row["name"])).name
+        assert row["status"] == {"new.png": "labelled", "broken.jpg": "failed"}.get(name, "duplicate")
+        assert row["focal_px"] == before.get(name, row["focal_px"])
+    assert main(["label", str(moved), "--bundle", str(bundle), "--out", str(out)]) == 0
+
+
+def test_a_frame_whose_time_changed_keeps_its_label(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    label([str(photos)], bundle=bundle, out=out)
+    before = by_name(out)["b.jpg"]
+    os.utime(photos / "b.jpg", (1, 1))
+    summary = label([str(photos)], bundle=bundle, out=out)
+    assert (summary.labelled, summary.duplicates, summary.already) == (3, 1, 4)
+    assert rows(out)[-1] == before | {"version": rows(out)[-1]["version"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_without_a_row_is_written_anew(photos: Path, bundle: Path, tmp_path: Path, workers: int) -> None:
+    """Its worker was killed before the row came; what it wrote could be of another model."""
+    label([str(photos)], bundle=bundle, out=tmp_path / "right")
+    out = tmp_path / "labels"
+    for path in (tmp_path / "right" / "depth").rglob("*.png"):
+        left = out / path.relative_to(tmp_path / "right")
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"of another model")
+    summary = label([str(photos)], bundle=bundle, out=out, crew=CrewOptions(workers=workers))
+    assert (summary.labelled, summary.duplicates, summary.failed) == (3, 1, 1)
+    files = [{path.name: path.read_bytes() for path in run.rglob("*.png")} for run in (out, tmp_path / "right")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_names_that_are_no_text(photos: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "broken.jpg").unlink()
+    for name, content in ((b"\xff.png", encoded(13)), (b"\xfe.jpg", encoded(14)[:60])):
+        Path(os.fsdecode(os.fsencode(photos) + b"/" + name)).write_bytes(content)
+    out = tmp_path / "labels"
+    assert main(["label", str(photos), "--bundle", str(bundle), "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["labelled"], told["failed"]) == (4, 1)
+    assert "\udcfe.jpg" in told["reasons"]["PhotoError"]
+    assert label([str(photos)], bundle=bundle, out=out).already == 6
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow (the extra label) writes the index")
+    assert any(name.endswith("\\udcff.png") for name in parquet.read_table(out / INDEX).column("name").to_pylist())
+
+
+def test_a_worker_with_another_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+    settings = LabellerSettings(bundle=str(bundle), bundle_sha256="0" * 64, out=str(tmp_path / "labels"))
+    with pytest.raises(BundleTamperedError, match="these labels are of 000000000000"):
+        Labeller(settings, threads=1)
+
+
+def test_the_trusted_key_is_the_starters(
+    photos: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers on other machines have another environment, and perhaps no such file."""
+    pytest.importorskip("minisign", reason="py-minisign (the extra sign) checks signatures")
+    key = new_key(tmp_path / "key", password=None)
+    monkeypatch.setenv("EDGEDEPTH_TRUSTED_KEY", str(key))
+    sent = trusted_key_of_environment()
+    assert sent is not None
+    assert sent in key.read_text()
+    monkeypatch.delenv("EDGEDEPTH_TRUSTED_KEY")
+    manifest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    settings = LabellerSettings(bundle=str(bundle), bundle_sha256=manifest, out=str(tmp_path), trusted_key=sent)
+    with pytest.raises(SignatureError, match="is not signed"):
+        Labeller(settings, threads=1)
+    monkeypatch.setenv("EDGEDEPTH_TRUSTED_KEY", str(key))
+    with pytest.raises(SignatureError, match="is not signed"):
+        label([str(photos)], bundle=bundle, out=tmp_path / "labels")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders can't be opened")
+def test_depth_is_on_the_disk_before_its_row(
+    photos: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[tuple[int, int]] = []
+    out, sync = tmp_path / "labels", os.fsync
+
+    def told(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        forced.append((facts.st_dev, facts.st_ino))
+        sync(descriptor)
+
+    def look(step: str, done: int, total: int) -> None:
+        for path in (out / "depth").rglob("*.png"):
+            assert (path.stat().st_dev, path.stat().st_ino) in forced
+
+    monkeypatch.setattr(os, "fsync", told)
+    label([str(photos)], bundle=bundle, out=out, progress=look)
+    folders = [out, *(path for path in (out / "depth").rglob("*") if path.is_dir()), out / "depth"]
+    for path in (*folders, out / SUMMARY):
+        assert (path.stat().st_dev, path.stat().st_ino) in forced, path
 
 
 def test_two_at_once_are_kept_apart(photos: Path, bundle: Path, tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def test_what_a_server_does_not_run(dynamic: Bundle, tmp_path: Path) -> None:
         write_repository(other, "triton", tmp_path / "repository")
     with pytest.raises(OptionError, match="instances is 0"):
         write_repository(dynamic, "triton", tmp_path / "repository", instances=0)
+    with pytest.raises(OptionError, match="queue_delay_us is -1"):
+        write_repository(dynamic, "triton", tmp_path / "repository", queue_delay_us=-1)
 
 
 class TestClient:

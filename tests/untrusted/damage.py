@@ -127,6 +127,8 @@ TARGETS = {
     "manifest": Target("bundle", ((_whole_bundle() / MANIFEST).read_bytes(),), _as_manifest),
     "pack": Target("pack", ((_whole_pack() / PACKED).read_bytes(),), _as_list),
     "onnx": Target("graph", (seeds.graph(),), _as_file("model.onnx")),
+    "ir": Target("ir", (seeds.IR,), lambda folder, content: seeds.ir(folder / "model.xml", content)),
+    "tar": Target("tar", (seeds.tar(seeds.picture(), seeds.picture("JPEG")),), _as_file("shard")),
     "signature": Target(
         "signature", (b"untrusted comment: a\nRWQf6LRCGA9i\ntrusted comment: b\nQtKM\n",), _as_file(SIGNATURE)
     ),

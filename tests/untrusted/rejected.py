@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from edgedepth.core import errors
@@ -183,6 +185,42 @@ def manifest_of_package(path: str) -> Make:
 
 def cut(file: Callable[[Path], Path], keep: int) -> Make:
     return package_then(lambda package: file(package).write_bytes(file(package).read_bytes()[:keep]))
+
+
+def ir(old: bytes = b"", new: bytes = b"") -> Make:
+    """An IR in which something stands for something else."""
+    return lambda path: seeds.ir(path, seeds.IR.replace(old, new) if old else new)
+
+
+def expanded(path: Path) -> None:
+    """A torch file of one number that says that it is 2^33 of them, in each layer of a head."""
+    tensors = {}
+    for net, (inputs, outputs) in {"scene_feat_net": (8, 1 << 30), "scale_net": (1, 1), "shift_net": (1, 1)}.items():
+        tensors[f"{net}.0.weight"] = torch.zeros(1).expand(outputs, inputs)
+        tensors[f"{net}.0.bias"] = torch.zeros(1).expand(outputs)
+    torch.save(tensors, path)
+
+
+def deflated_script(path: Path) -> None:
+    """What looks like TorchScript, of 1 GB of zeros in a megabyte."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("it/constants.pkl", b"")
+        with archive.open("it/data.pkl", "w", force_zip64=True) as file:
+            for _ in range(64):
+                file.write(bytes(1 << 24))
+
+
+def announcing(path: Path) -> None:
+    """A video of two frames whose headers announce 2^30."""
+    written = path.with_suffix(".avi")
+    writer = cv2.VideoWriter(str(written), cv2.VideoWriter.fourcc(*"MJPG"), 10, (48, 32))
+    for grey in (0, 99):
+        writer.write(np.full((32, 48, 3), grey, np.uint8))
+    writer.release()
+    data = bytearray(written.read_bytes())
+    for header, field in ((b"avih", 16), (b"strh", 32)):  # dwTotalFrames, dwLength
+        struct.pack_into("<I", data, data.find(header) + 8 + field, 1 << 30)
+    path.write_bytes(data)
 
 
 def sparse(path: Path, size: int) -> None:
@@ -451,6 +489,29 @@ CHECKPOINTS = (
     Case(
         "a zip of unreadable names", "checkpoint", content(seeds.badly_named_zip()), errors.WeightsError, "torch file"
     ),
+    Case("a number for 10 GB", "head", expanded, errors.WeightsError, "declares tensors of"),
+    Case(
+        "a number for 10 GB",
+        "checkpoint",
+        content(seeds.torch_file({"a": torch.zeros(1).expand(seeds.HUGE // 4)})),
+        errors.WeightsError,
+        "declares tensors of",
+    ),
+    Case(
+        "a sparse tensor of 10 GB",
+        "checkpoint",
+        content(seeds.torch_file({"a": torch.zeros(1).to_sparse()})),
+        errors.WeightsError,
+        "plain tensors are meant",
+    ),
+    Case(
+        "a tensor without data",
+        "checkpoint",
+        content(seeds.torch_file({"a": torch.zeros(seeds.HUGE, device="meta")})),
+        errors.WeightsError,
+        "plain tensors are meant",
+    ),
+    Case("a compressed bomb", "checkpoint", deflated_script, errors.WeightsError, "unpacks to more than it is"),
     Case("a zip of nothing", "checkpoint", content(b"PK\x03\x04" + bytes(60)), errors.WeightsError, "torch file"),
     Case(
         "an index that leads out",
@@ -607,6 +668,97 @@ GRAPHS = (
     ),
 )
 
+IRS = (
+    Case("nothing", "ir", lambda path: None, errors.BundleTamperedError, "No such file"),
+    Case("empty", "ir", ir(new=b""), errors.BundleTamperedError, "no element found"),
+    Case("text", "ir", ir(new=b"hello, this is no graph"), errors.BundleTamperedError, "not well-formed|syntax"),
+    Case("another document", "ir", ir(new=b"<html></html>"), errors.BundleTamperedError, "<html>, not <net>"),
+    Case("half", "ir", ir(new=seeds.IR[:300]), errors.BundleTamperedError, "not an OpenVINO IR"),
+    Case(
+        "a graph of 10 GB",
+        "ir",
+        lambda path: sparse(seeds.ir(path), seeds.HUGE),
+        errors.BundleTamperedError,
+        "has 10737418240 bytes",
+    ),
+    Case(
+        "a few lines that unfold to 10 GB",
+        "ir",
+        ir(b"<net", b'<!DOCTYPE net [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><net'),
+        errors.BundleTamperedError,
+        "document type",
+    ),
+    Case(
+        "another file in it",
+        "ir",
+        ir(b"<net", b'<!DOCTYPE net [<!ENTITY a SYSTEM "file:///etc/passwd">]><net'),
+        errors.BundleTamperedError,
+        "document type",
+    ),
+    Case(
+        "a constant of 10 GB",
+        "ir",
+        ir(b'shape="2, 1" offset="4" size="8"', b'shape="2684354560, 1" offset="4" size="10737418240"'),
+        errors.BundleTamperedError,
+        "of a .bin that has 12",
+    ),
+    Case(
+        "a shape of 10 GB in 8 bytes",
+        "ir",
+        ir(b'shape="2, 1"', b'shape="2684354560, 1"'),
+        errors.BundleTamperedError,
+        "declares 10737418240 bytes, 8 from",
+    ),
+    Case("a constant past the end", "ir", ir(b'offset="4"', b'offset="8"'), errors.BundleTamperedError, "byte 8 of"),
+    Case("a negative offset", "ir", ir(b'offset="4"', b'offset="-4"'), errors.BundleTamperedError, "size '-4'"),
+    Case("a size of 2^70", "ir", ir(b'"8"', b'"1180591620717411303424"'), errors.BundleTamperedError, "has the size"),
+    Case("an unknown type", "ir", ir(b'"f32"', b'"string"'), errors.BundleTamperedError, "type 'string'"),
+    Case(
+        "a constant by another name",
+        "ir",
+        ir(b'"Const" version="opset1"><data element_type="f32" shape="2', b'"Konst"><data element_type="f32" shape="9'),
+        errors.BundleTamperedError,
+        "declares 36 bytes",
+    ),
+    Case("elements deep", "ir", ir(b"<layers>", b"<a>" * 100_000), errors.BundleTamperedError, "deep in each other"),
+    Case(
+        "no weights",
+        "ir",
+        lambda path: seeds.ir(path).with_suffix(".bin").unlink(),
+        errors.BundleTamperedError,
+        "No such file",
+    ),
+)
+
+SOURCES = (
+    Case("no tar", "tar", content(b"no tar" * 200), errors.PhotoError, "not a tar shard"),
+    Case("half a tar", "tar", content(seeds.tar(seeds.picture())[:700]), errors.PhotoError, "cut short|not a tar"),
+    Case(
+        "a picture of 10 GB that isn't there",
+        "tar",
+        content(seeds.tar(seeds.picture()).replace(b"%011o" % len(seeds.picture()), b"%011o" % ((8 << 30) - 1))),
+        errors.PhotoError,
+        "not a tar shard",
+    ),
+    Case("no parquet", "parquet", content(b"PAR1 but not really PAR1"), errors.PhotoError, "not a parquet file"),
+    Case("a billion frames", "video", announcing, errors.PhotoError, "announces 1073741824 frames"),
+    Case("no video", "video", content(b"no video" * 200), errors.PhotoError, "no video"),
+    Case(
+        "a list of other files for a video",
+        "video",
+        content(b"ffconcat version 1.0\nfile /etc/passwd\n"),
+        errors.PhotoError,
+        "no video",
+    ),
+    Case(
+        "a list of addresses for a video",
+        "video",
+        content(b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"),
+        errors.PhotoError,
+        "no video",
+    ),
+)
+
 PACKS = (
     Case("nothing", "pack", lambda path: None, errors.BundleNotFoundError, "no pack"),
     Case("a bundle", "pack", seeds.bundle, errors.BundleNotFoundError, "no pack"),
@@ -658,6 +810,6 @@ PIPES = (
 
 
 CASES = (
-    *(*BUNDLES, *PACKS, *GRAPHS, *SIGNATURES, *GOLDEN, *CHECKPOINTS, *PICTURES, *PACKAGES, *RUNS),
+    *(*BUNDLES, *PACKS, *GRAPHS, *IRS, *SIGNATURES, *GOLDEN, *CHECKPOINTS, *PICTURES, *SOURCES, *PACKAGES, *RUNS),
     *(PIPES if hasattr(os, "mkfifo") else ()),
 )

@@ -8,6 +8,7 @@ import json
 import pickle
 import shutil
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,34 @@ def graph(change: Callable[[Any], object] = lambda model: None) -> bytes:
     model = make.make_model(body)
     change(model)
     return model.SerializeToString()
+
+
+IR = (
+    b'<?xml version="1.0"?>\n<net name="g" version="11"><layers>'
+    b'<layer id="0" name="w" type="Const" version="opset1"><data element_type="f32" shape="2, 1" offset="4" size="8"/>'
+    b'<output><port id="0" precision="FP32"><dim>2</dim><dim>1</dim></port></output></layer>'
+    b'<layer id="1" name="y" type="Result" version="opset1"><input><port id="0"><dim>2</dim><dim>1</dim></port></input>'
+    b'</layer></layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges></net>'
+)
+"""An OpenVINO IR of one constant, in a .bin of 12 bytes."""
+
+
+def ir(path: Path, xml: bytes = IR) -> Path:
+    """An IR at a path; its .bin beside it."""
+    path.with_suffix(".bin").write_bytes(bytes(12))
+    path.write_bytes(xml)
+    return path
+
+
+def tar(*pictures: bytes) -> bytes:
+    """A shard of pictures."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for number, data in enumerate(pictures):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return content.getvalue()
 
 
 def pack(folder: Path) -> Path:

@@ -135,7 +135,7 @@ class TestFiles:
         self, double: Path, spoil: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
     ) -> None:
         double.write_bytes(spoil(double.read_bytes()))
-        with pytest.raises(BundleTamperedError, match=r"double\.xml doesn't load in OpenVINO") as caught:
+        with pytest.raises(BundleTamperedError, match=r"double\.xml (doesn't load in|is not an) OpenVINO") as caught:
             OpenVinoSession(double, DOUBLE, CPU)
         assert "\n" not in str(caught.value)
         assert "src/" not in str(caught.value)
