@@ -71,6 +71,7 @@ class EdgeDepth:
         url: with backend="triton", the gRPC port of a server (Triton, OpenVINO Model Server) that holds the bundle's
             stages: "host:8001".
         timeout_s: the longest that the network may take for a frame; a backend that hangs then becomes an error.
+            Stages that are opened meanwhile aren't counted, up to ten minutes.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedepth import ReusePolicy, TimedFrame
+from edgedepth import EdgeDepth, ReusePolicy, TimedFrame, runner
 from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.core.errors import (
     BackendTimeoutError,
@@ -23,8 +24,10 @@ from edgedepth.core.errors import (
     UnsupportedError,
     UnusableOutputError,
 )
-from edgedepth.fake_model import fake_depth
-from edgedepth.programs.faulty_session import Fault
+from edgedepth.fake_model import FAKE_SPEC, fake_depth
+from edgedepth.programs.fake_session import open_fake_stages
+from edgedepth.programs.faulty_session import Fault, FaultyStages
+from edgedepth.sources import Source
 from edgedepth.stream_steps import FovMedian
 from edgedepth.streams.capture import CameraSource, built_with
 
@@ -150,6 +153,38 @@ def test_a_stream_survives_one_that_hangs():
     assert results.stats.restarts == 1
     stages.release()
     model.close()
+
+
+@pytest.mark.parametrize("kind", ["crash", "hang"])
+def test_stages_that_open_slowly_are_not_taken_for_a_hang(kind):
+    """A stage takes longer to load than a frame may: at the first frame, and when the backend was opened anew."""
+    fakes = open_fake_stages(FAKE_SPEC)
+
+    def slowly(stage):
+        time.sleep(0.4)
+        return fakes(stage)
+
+    stages = FaultyStages(slowly, Fault("decoder", 2, kind))
+    source = Source(spec=FAKE_SPEC, backend="fake", layout="staged", tile_batch=None, open_stage=stages, bundle=None)
+    with EdgeDepth(source, timeout_s=0.3) as model, model.stream(FRAMES[:4]) as results:
+        assert len(list(results)) == 4
+        assert results.stats.restarts == 1
+    stages.release()
+
+
+def test_a_stage_that_never_opens_is_an_error(monkeypatch):
+    monkeypatch.setattr(runner, "_LOADING_S", 0.2)
+    stages, gate = open_fake_stages(FAKE_SPEC), threading.Event()
+
+    def stuck(stage):
+        if stage == "decoder":
+            gate.wait()
+        return stages(stage)
+
+    source = Source(spec=FAKE_SPEC, backend="fake", layout="staged", tile_batch=None, open_stage=stuck, bundle=None)
+    with EdgeDepth(source, timeout_s=0.2) as model, pytest.raises(BackendTimeoutError):
+        model.infer(FRAMES[0])
+    gate.set()
 
 
 def test_a_model_that_gives_nan_is_told_and_not_restarted():
