@@ -241,7 +241,8 @@ class EdgeDepth:
             fov_frames: where no focal length is given: from this many frames on, the field of view is the median of
                 the first ones and isn't predicted any more, and until then the median so far. 0 predicts every
                 frame's: its metres then breathe.
-            max_age_s: of live sources: frames older than this are dropped before they are run.
+            max_age_s: frames older than this are dropped before they are run. Of cameras and URLs, and of iterables,
+                whose TimedFrames tell seconds since 1970.
             reconnect_s: of live sources: how long a camera that is gone is waited for.
             restarts: how often a backend that fails or hangs is opened anew before its error is told.
             skip: frames of a video or folder to leave out at the beginning, to go on where a run was cut off.

@@ -161,12 +161,13 @@ def test_stages_that_open_slowly_are_not_taken_for_a_hang(kind):
     fakes = open_fake_stages(FAKE_SPEC)
 
     def slowly(stage):
-        time.sleep(0.4)
+        if stage == "decoder":
+            time.sleep(1.5)
         return fakes(stage)
 
     stages = FaultyStages(slowly, Fault("decoder", 2, kind))
     source = Source(spec=FAKE_SPEC, backend="fake", layout="staged", tile_batch=None, open_stage=stages, bundle=None)
-    with EdgeDepth(source, timeout_s=0.3) as model, model.stream(FRAMES[:4]) as results:
+    with EdgeDepth(source, timeout_s=1.0) as model, model.stream(FRAMES[:4]) as results:
         assert len(list(results)) == 4
         assert results.stats.restarts == 1
     stages.release()
@@ -388,7 +389,7 @@ def test_a_size_that_changes_midway(caplog):
     model.close()
 
 
-def test_frames_older_than_a_limit_are_not_run():
+def test_frames_older_than_a_limit_are_not_run(tmp_path):
     model, _ = fake_depth()
     source = camera(FakeCamera(FRAMES[:3]))
     from edgedepth.frame_steps import Ask
@@ -402,8 +403,12 @@ def test_frames_older_than_a_limit_are_not_run():
     assert steps.too_old == 1
     assert steps.finish(ran[1]).stamp.index == 1
     source.frames()
-    with pytest.raises(OptionError, match="live sources"):
-        model.stream(FRAMES, max_age_s=1.0)
+    # A generator around a camera's own library stamps its frames, or has them stamped as they come.
+    with model.stream(iter(frames), max_age_s=1.0) as results:
+        assert [result.stamp.index for result in results] == [1]
+    assert results.stats.too_old == 1
+    with pytest.raises(OptionError, match="tell when they were taken"):
+        model.stream(write_video(tmp_path / "v.avi"), max_age_s=1.0)
     model.close()
 
 
@@ -415,6 +420,9 @@ def test_frames_older_than_a_limit_are_not_run():
         (3.5, "float"),
         ("nowhere.mp4", "no source nowhere.mp4"),
         (True, "True"),
+        (-1, "camera -1 is none"),
+        (1 << 40, "allowed are 0 and more"),
+        ("²", "no source ²"),
     ],
 )
 def test_what_is_no_source(source, said):
@@ -427,7 +435,8 @@ def test_what_is_no_source(source, said):
 @pytest.mark.parametrize(
     "options",
     [{"drop": "newest"}, {"fov_frames": -1}, {"max_age_s": -2}, {"restarts": True}, {"reuse": 3}, {"skip": 1},
-     {"undistort": True}, {"caption": "a room"}],
+     {"undistort": True}, {"caption": "a room"}, {"focal_px": -3}, {"focal_px": math.nan}, {"focal_px": "60"},
+     {"camera": "camera.yaml"}, {"reconnect_s": None}],
 )  # fmt: skip
 def test_options_that_cannot_be_met(options):
     model, _ = fake_depth()
