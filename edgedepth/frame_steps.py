@@ -118,7 +118,7 @@ class FrameSteps:
         self._device = device
         self._precision: Precision = precision
         self._color: Color = color
-        self._undistorter: tuple[Intrinsics, Undistorter] | None = None
+        self._undistorter: Undistorter | None = None
 
     def check(self, ask: Ask) -> None:
         """Refuse before the first frame what no frame of this model could be asked.
@@ -218,6 +218,6 @@ class FrameSteps:
     def _undistorter_of(self, camera: Intrinsics) -> Undistorter:
         """Its look-up tables are kept for the next frame."""
         known = self._undistorter
-        if known is None or known[0] != camera:
-            known = self._undistorter = (camera, Undistorter(camera))
-        return known[1]
+        if known is None or known.source != camera:
+            known = self._undistorter = Undistorter(camera)
+        return known
