@@ -95,7 +95,7 @@ def soak(journal: Path, model: EdgeDepth, frames: Iterator[np.ndarray], done: in
         for number, result in enumerate(results, start=done + 1):
             if result.encoded is not None:
                 tiles += result.encoded.tiles
-                decoded += "decoder" in result.encoded.stages
+                decoded += bool(result.encoded.stages)
             del result
             if number % WINDOW:
                 continue

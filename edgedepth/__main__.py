@@ -1,10 +1,17 @@
-"""python -m edgedepth."""
+"""python -m edgedepth, and the program edgedepth."""
 
-import sys
+from typing import NoReturn
 
 from edgedepth.cli import main
+from edgedepth.core.daemons import leave
 
-__all__: list[str] = []
+__all__ = ["run"]
+
+
+def run() -> NoReturn:
+    """Run the command that the process was started with, and end the process."""
+    leave(main())
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

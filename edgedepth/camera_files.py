@@ -20,6 +20,8 @@ __all__ = ["camera_from_info", "intrinsics_from_photo", "read_intrinsics"]
 _FORMS = "JSON, ROS CameraInfo YAML, OpenCV FileStorage, or a photograph with EXIF"
 _FIELDS = ("fx", "fy", "cx", "cy", "width", "height")
 _MAX_BYTES = 1 << 20
+_MAX_SKEW = 1e-3
+"""Of the focal length: a pixel at the edge of a picture. Fisheye calibrations have some 1e-5 of it."""
 
 
 def read_intrinsics(path: str | os.PathLike[str]) -> Intrinsics:
@@ -28,8 +30,8 @@ def read_intrinsics(path: str | os.PathLike[str]) -> Intrinsics:
     Args:
         path: .json with fx, fy, cx, cy, width, height and if need be model and distortion; .yaml or .yml as ROS's
             camera_calibration writes it (image_width, camera_matrix, distortion_model, ...) or as OpenCV's FileStorage
-            does (camera_matrix, distortion_coefficients, image_width, image_height), .xml as the latter; a photograph
-            whose EXIF tells its focal length.
+            does (camera_matrix, distortion_coefficients, image_width, image_height, fisheye_model), .xml as the latter;
+            a photograph whose EXIF tells its focal length.
 
     Raises:
         IntrinsicsError: it can't be read, lacks something, or describes no camera.
@@ -45,7 +47,7 @@ def read_intrinsics(path: str | os.PathLike[str]) -> Intrinsics:
         if path.suffix.lower() == ".xml" or text.startswith("%YAML"):
             return _from_opencv(path)
         return camera_from_info(parse_camera_info(text), str(path))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise IntrinsicsError(f"{path} describes no camera: {reason}", remedy=f"allowed are {_FORMS}") from error
 
@@ -87,13 +89,25 @@ def camera_from_info(info: Mapping[str, Any], source: str) -> Intrinsics:
         str(info.get("distortion_model", "none")),
         _numbers(info.get("distortion_coefficients", {}).get("data", ())),
     )
+    return _camera(k, (info["image_width"], info["image_height"]), model, distortion, source)
+
+
+def _camera(
+    k: Sequence[float], size: tuple[Any, Any], model: str, distortion: tuple[float, ...], source: str
+) -> Intrinsics:
+    """Of K's nine numbers, row by row."""
+    if abs(k[1]) > _MAX_SKEW * abs(k[0]):
+        raise ValueError(f"its axes are askew (K[1] is {k[1]:g}); pixels with a right angle are meant")
+    width, height = (float(side) for side in size)
+    if not (width.is_integer() and height.is_integer()):
+        raise ValueError(f"its size is {width:g} x {height:g}; whole pixels are meant")
     return Intrinsics(
         fx=k[0],
         fy=k[4],
         cx=k[2],
         cy=k[5],
-        width=int(info["image_width"]),
-        height=int(info["image_height"]),
+        width=int(width),
+        height=int(height),
         model=model,
         distortion=distortion,
         source=source,
@@ -116,32 +130,30 @@ def _from_json(data: Any, path: Path) -> Intrinsics:
 
 def _from_opencv(path: Path) -> Intrinsics:
     try:
-        storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+        matrix, coefficients, size, fisheye = _read_storage(path)
     except (cv2.error, SystemError) as error:  # OpenCV 5.0 raises the one within the other
         raise ValueError("OpenCV can't read it") from error
-    try:
-        matrix = storage.getNode("camera_matrix").mat()
-        node = storage.getNode("distortion_coefficients")
-        coefficients = None if node.empty() else node.mat()
-        width, height = (int(storage.getNode(f"image_{side}").real()) for side in ("width", "height"))
-    finally:
-        storage.release()
     if matrix is None or matrix.shape != (3, 3):
         raise KeyError("camera_matrix")
     values = () if coefficients is None else tuple(coefficients.ravel().tolist())
     name = "plumb_bob" if len(values) in (0, 4, 5) else "rational_polynomial"
-    model, distortion = distortion_of(name, values)
-    return Intrinsics(
-        fx=float(matrix[0, 0]),
-        fy=float(matrix[1, 1]),
-        cx=float(matrix[0, 2]),
-        cy=float(matrix[1, 2]),
-        width=width,
-        height=height,
-        model=model,
-        distortion=distortion,
-        source=str(path),
-    )
+    model, distortion = distortion_of("equidistant" if fisheye else name, values)
+    return _camera(matrix.ravel().tolist(), size, model, distortion, str(path))
+
+
+def _read_storage(path: Path) -> tuple[Any, Any, tuple[float, float], bool]:
+    """K, coefficients, width and height, and whether fisheye_model says that they are of a fisheye."""
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+    try:
+        node = storage.getNode("distortion_coefficients")
+        coefficients = None if node.empty() else node.mat()
+        size = storage.getNode("image_width").real(), storage.getNode("image_height").real()
+        fisheye = storage.getNode("fisheye_model")
+        return (
+            storage.getNode("camera_matrix").mat(), coefficients, size, not fisheye.empty() and fisheye.real() != 0
+        )  # fmt: skip
+    finally:
+        storage.release()
 
 
 def _numbers(values: Any, count: int | None = None) -> tuple[float, ...]:

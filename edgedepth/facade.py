@@ -71,6 +71,7 @@ class EdgeDepth:
         url: with backend="triton", the gRPC port of a server (Triton, OpenVINO Model Server) that holds the bundle's
             stages: "host:8001".
         timeout_s: the longest that the network may take for a frame; a backend that hangs then becomes an error.
+            Stages that are opened meanwhile aren't counted, up to ten minutes.
         self_test: when to run the bundle's golden frame: on "first-use" on a device, "always", or "never".
 
     Raises:
@@ -240,7 +241,8 @@ class EdgeDepth:
             fov_frames: where no focal length is given: from this many frames on, the field of view is the median of
                 the first ones and isn't predicted any more, and until then the median so far. 0 predicts every
                 frame's: its metres then breathe.
-            max_age_s: of live sources: frames older than this are dropped before they are run.
+            max_age_s: frames older than this are dropped before they are run. Of cameras and URLs, and of iterables,
+                whose TimedFrames tell seconds since 1970.
             reconnect_s: of live sources: how long a camera that is gone is waited for.
             restarts: how often a backend that fails or hangs is opened anew before its error is told.
             skip: frames of a video or folder to leave out at the beginning, to go on where a run was cut off.

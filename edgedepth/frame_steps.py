@@ -15,6 +15,7 @@ from edgedepth.core.spec import ModelSpec, Precision
 from edgedepth.programs.canonical import CanonicalProgram, NetworkFrame, PreparedFrame
 from edgedepth.programs.frames import Color, as_rgb
 from edgedepth.programs.guidance import NOTHING, Guidance
+from edgedepth.programs.metric import check_positive_focal
 from edgedepth.programs.prediction import Prediction
 from edgedepth.programs.reuse import ReusePolicy
 from edgedepth.programs.rsa import RsaProgram
@@ -44,6 +45,12 @@ class Ask:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
+        if self.camera is not None and not isinstance(self.camera, Intrinsics):
+            raise OptionError(
+                f"the camera is {self.camera!r:.60}; allowed are Intrinsics", remedy="camera=read_intrinsics(path)"
+            )
+        if self.focal_px is not None:
+            check_positive_focal(self.focal_px)
         if self.focal_px is not None and self.camera is not None:
             raise OptionError("both focal_px and camera are given; a camera has its own", remedy="leave focal_px out")
         if self.undistort and self.camera is None:
@@ -111,7 +118,7 @@ class FrameSteps:
         self._device = device
         self._precision: Precision = precision
         self._color: Color = color
-        self._undistorter: tuple[Intrinsics, Undistorter] | None = None
+        self._undistorter: Undistorter | None = None
 
     def check(self, ask: Ask) -> None:
         """Refuse before the first frame what no frame of this model could be asked.
@@ -127,10 +134,13 @@ class FrameSteps:
                 "effect on it",
                 remedy="leave them out, or use an RSA model",
             )
-        if ask.reuse is not None and not isinstance(self._runner.program, CanonicalProgram):
+        if ask.reuse is None:
+            return
+        if not isinstance(self._runner.program, CanonicalProgram):
             raise OptionError(
                 f"{self._spec.name} sees the picture whole: there are no tiles to reuse", remedy="leave reuse out"
             )
+        self._runner.program.check_reuse()
 
     def prepare(self, frame: object, ask: Ask, stamp: FrameStamp | None = None) -> Prepared:
         """Check a frame and bring it into the network's form.
@@ -208,6 +218,6 @@ class FrameSteps:
     def _undistorter_of(self, camera: Intrinsics) -> Undistorter:
         """Its look-up tables are kept for the next frame."""
         known = self._undistorter
-        if known is None or known[0] != camera:
-            known = self._undistorter = (camera, Undistorter(camera))
-        return known[1]
+        if known is None or known.source != camera:
+            known = self._undistorter = Undistorter(camera)
+        return known

@@ -18,6 +18,9 @@ from edgedepth.programs.stages import StagePool
 __all__ = ["Program", "Runner", "check_timeout"]
 
 T = TypeVar("T")
+_LOADING_S = 600.0
+"""The longest that opening stages may take within a call that is watched: TensorRT builds engines meanwhile."""
+
 Program = CanonicalProgram | RsaProgram | DirectProgram
 
 
@@ -26,7 +29,7 @@ class Runner:
 
     Args:
         open_pool: opens the model's stages.
-        timeout_s: the longest that a call may take; None: any time.
+        timeout_s: the longest that a call may take, not counting stages that are opened for it; None: any time.
     """
 
     def __init__(self, open_pool: Callable[[], StagePool], *, timeout_s: float | None) -> None:
@@ -65,7 +68,10 @@ class Runner:
             if self.timeout_s is None:
                 return call()
             try:
-                return call_within(self.timeout_s, call)
+                pool, loaded_ms = self.pool, self.pool.load_ms
+                return call_within(
+                    self.timeout_s, call, uncounted_s=lambda: min(_LOADING_S, 1e-3 * (pool.load_ms - loaded_ms))
+                )
             except GaveUpError as error:
                 self._hangs = True
                 raise BackendTimeoutError(

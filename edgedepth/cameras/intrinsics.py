@@ -5,7 +5,6 @@ Pixel centres have whole numbers, as in OpenCV and ROS: the middle of a picture 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -26,6 +25,8 @@ DISTORTION_MODELS = {
 }
 """Distortion models by ROS's names, and how many coefficients each may have, in OpenCV's order."""
 
+_MAX_SIDE = 1 << 16
+_ENDLESS = 1e15  # no camera has such a number
 _REMEDY = "calibrate the camera, or leave its description out and let the model predict the focal length"
 
 
@@ -64,12 +65,14 @@ class Intrinsics:
         """Refuse what can't be a camera."""
         for name in ("width", "height"):
             side = getattr(self, name)
-            if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-                raise IntrinsicsError(f"the camera's {name} is {side!r}; allowed are whole pixels", remedy=_REMEDY)
+            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
+                raise IntrinsicsError(
+                    f"the camera's {name} is {side!r:.40}; allowed are 1 to {_MAX_SIDE} whole pixels", remedy=_REMEDY
+                )
         for name in ("fx", "fy", "cx", "cy"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                raise IntrinsicsError(f"the camera's {name} is {value!r}; allowed are numbers", remedy=_REMEDY)
+            if not _is_number(value):
+                raise IntrinsicsError(f"the camera's {name} is {value!r:.40}; allowed are numbers", remedy=_REMEDY)
         for name, side in (("fx", self.width), ("fy", self.height)):
             _check_focal(name, getattr(self, name), side)
         if not (-self.width <= self.cx <= 2 * self.width and -self.height <= self.cy <= 2 * self.height):
@@ -146,8 +149,8 @@ class Intrinsics:
                 f"the distortion model is {self.model!r}; known are {', '.join(DISTORTION_MODELS)}",
                 remedy="undistort the frames with what calibrated the camera, and describe the result",
             )
-        if not np.isfinite(np.array(self.distortion, np.float64)).all():
-            raise IntrinsicsError(f"the distortion is {self.distortion!r}; allowed are numbers", remedy=_REMEDY)
+        if not all(map(_is_number, self.distortion)):
+            raise IntrinsicsError(f"the distortion is {self.distortion!r:.90}; allowed are numbers", remedy=_REMEDY)
         counts = DISTORTION_MODELS[self.model]
         if len(self.distortion) not in counts:
             raise IntrinsicsError(
@@ -160,6 +163,12 @@ def distortion_of(model: str, coefficients: Sequence[float]) -> tuple[str, tuple
     """A distortion as files tell it: all zeros, or none, are no distortion."""
     values = tuple(float(value) for value in coefficients)
     return (model, values) if any(values) or model not in DISTORTION_MODELS else ("none", ())
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    # Compared, not converted: float() of a huge int overflows.
+    return number and -_ENDLESS < value < _ENDLESS  # type: ignore[operator]
 
 
 def _check_focal(name: str, focal_px: float, side: int) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from enum import IntEnum
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgedepth.core.errors import FrameError, OptionError
 from edgedepth.core.files import write_file
 from edgedepth.core.session import Array
 
-__all__ = ["Hole", "PointCloud", "back_project", "make_points", "ply_bytes"]
+__all__ = ["Hole", "PointCloud", "back_project", "check_clip", "make_points", "ply_bytes"]
 
 
 class Hole(IntEnum):
@@ -105,11 +106,13 @@ def make_points(
         FrameError: colours of another size.
         OptionError: a range that isn't 0 <= near_m < far_m.
     """
-    if not 0 <= near_m < far_m:
-        raise OptionError(f"near_m is {near_m} and far_m {far_m}; allowed are 0 <= near_m < far_m", remedy="far_m=30")
-    if rgb is not None and (rgb.shape != (*depth.shape, 3) or rgb.dtype != np.uint8):
+    check_clip(near_m, far_m)
+    if rgb is not None and not (
+        isinstance(rgb, np.ndarray) and rgb.shape == (*depth.shape, 3) and rgb.dtype == np.uint8
+    ):
+        got = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else f"a {type(rgb).__name__}"
         raise FrameError(
-            f"the colours are {rgb.dtype} {rgb.shape}; allowed is uint8 {(*depth.shape, 3)}",
+            f"the colours are {got}; allowed is uint8 {(*depth.shape, 3)}",
             remedy="pass the frame that the depth is of, in RGB",
         )
     holes = np.full(depth.shape, Hole.NONE, np.uint8)
@@ -119,6 +122,19 @@ def make_points(
     points = back_project(depth, (camera.fx, camera.fy), (camera.cx, camera.cy))
     points[holes != Hole.NONE] = np.nan
     return PointCloud(points=points, colors=rgb, holes=holes)
+
+
+def check_clip(near_m: object, far_m: object) -> None:
+    """Refuse limits between which no point can lie.
+
+    Raises:
+        OptionError: not 0 <= near_m < far_m.
+    """
+    numbers = isinstance(near_m, Real) and isinstance(far_m, Real)
+    if not (numbers and 0 <= near_m < far_m):  # type: ignore[operator]
+        raise OptionError(
+            f"near_m is {near_m!r} and far_m {far_m!r}; allowed are 0 <= near_m < far_m", remedy="far_m=30"
+        )
 
 
 def ply_bytes(points: Array, colors: npt.NDArray[np.uint8] | None) -> bytes:

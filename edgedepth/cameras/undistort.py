@@ -28,7 +28,8 @@ class Undistorter:
     def __init__(self, camera: Intrinsics) -> None:
         self.camera = replace(camera, model="none", distortion=())
         """What the undistorted frames are seen by."""
-        self._source = camera
+        self.source = camera
+        """The camera itself."""
         self._maps: tuple[Any, Any] | None = None
 
     def __call__(self, frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -37,7 +38,7 @@ class Undistorter:
         Raises:
             IntrinsicsError: a frame of another size.
         """
-        camera = self._source
+        camera = self.source
         if frame.shape[:2] != (camera.height, camera.width):
             raise IntrinsicsError(
                 f"the frame is {frame.shape[1]} x {frame.shape[0]} pixels, the camera's description is of "

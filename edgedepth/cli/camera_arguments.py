@@ -9,6 +9,7 @@ from edgedepth.camera_files import read_intrinsics
 from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.coloring import check_range
 from edgedepth.core.errors import OptionError
+from edgedepth.programs.metric import check_positive_focal
 
 __all__ = ["add_camera_arguments", "camera_of"]
 
@@ -39,6 +40,8 @@ def camera_of(args: argparse.Namespace) -> Intrinsics | None:
         IntrinsicsError: a file that describes no camera.
     """
     check_range(args.near_m, args.far_m)
+    if args.focal_px is not None:
+        check_positive_focal(args.focal_px)
     if args.camera is None:
         if args.undistort:
             raise OptionError("--undistort needs to know the camera's distortion", remedy="--camera camera.yaml")

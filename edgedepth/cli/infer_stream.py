@@ -6,8 +6,8 @@ Frames are kept in a folder as 16-bit PNG while they come; OUT.mkv is made of th
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgedepth.cli.stopping import sigterm_interrupts
 from edgedepth.core.errors import OptionError
 from edgedepth.core.heap import share_one_heap
 from edgedepth.facade import EdgeDepth
+from edgedepth.programs.reuse import reuse_policy
 from edgedepth.result import PNG16_MAX_M
 from edgedepth.streams.folder_to_video import write_depth_videos
 from edgedepth.streams.frame_folder import FrameFolder, FrameRecord
@@ -78,6 +79,8 @@ def run_stream(args: argparse.Namespace, source: str, guidance: dict[str, Any]) 
     video = args.out if args.out.suffix.lower() == ".mkv" else None
     if video is None and args.out.suffix:
         raise OptionError(f"--out {args.out} is neither a .mkv nor a folder", remedy="--out depth.mkv")
+    if args.reuse is not None:
+        reuse_policy(args.reuse)
     share_one_heap()
     camera = camera_of(args)
     if video is not None:
@@ -101,11 +104,14 @@ def run_stream(args: argparse.Namespace, source: str, guidance: dict[str, Any]) 
         }
         folder = FrameFolder(Path(f"{video}.frames") if video else args.out, about)
         options = {**guidance, "camera": camera, "undistort": args.undistort}
-        with sigterm_interrupts():
-            restarts = _infer_all(args, model, source, folder, options, live=live, count=count)
-            facts = _facts(folder.records) | {"restarts": restarts}
-            if args.reuse is not None and not live and folder.records:
-                facts["against_fresh"] = _against_fresh(model, source, folder, options)
+        try:
+            with sigterm_interrupts():
+                facts = _infer_all(args, model, source, folder, options, live=live, count=count)
+                facts = {"reuse": args.reuse} | _facts(folder.records) | _focal_facts(args, folder.records) | facts
+                if args.reuse is not None and not live and folder.records:
+                    facts["against_fresh"] = _against_fresh(model, source, folder, options)
+        finally:
+            folder.leave()
     fps = (opened.fps if opened else _fps(folder.records)) or 30.0
     facts["files"] = write_depth_videos(
         folder, video, fps=fps, near_m=args.near_m, far_m=args.far_m, trained=model.spec.trained
@@ -126,8 +132,8 @@ def _infer_all(
     *,
     live: bool,
     count: int | None,
-) -> int:
-    """Run the frames that aren't there yet. Returns how often the backend was opened anew."""
+) -> dict[str, Any]:
+    """Run the frames that aren't there yet. Returns what happened on the way."""
     if args.focal_px is not None:
         options = {**options, "focal_px": args.focal_px}
     elif options["camera"] is None and folder.records:
@@ -139,27 +145,29 @@ def _infer_all(
     if done and live:
         raise OptionError(f"{folder.path} holds frames of an earlier run, and a camera can't be gone on with",
                           remedy=f"rm -r {folder.path}, or choose another --out")  # fmt: skip
-    wanted = min(value for value in (count, args.frames, 10**9) if value is not None)
+    # What a file announces is for the bar: where it is an estimate, the video may be longer.
+    total = min((value for value in (count, args.frames) if value is not None), default=0)
     if done:
         note(f"going on after {done} frames that {folder.path} holds")
-    if done >= wanted:
-        return 0
+    if args.frames is not None and done >= args.frames:
+        return {"restarts": 0, "dropped": 0, "reconnects": 0, "cut_short": ""}
     with (
         model.stream(source, reuse=args.reuse, skip=done, **options) as results,
-        progress_bar(every=max(1, wanted // 20) if wanted < 10**9 else 30) as progress,
+        progress_bar(every=max(1, total // 20) if total else 30) as progress,
     ):
         try:
             for number, result in enumerate(results, start=done + 1):
                 folder.add(result)
-                progress(f"frame {number}", number, wanted if wanted < 10**9 else 0)
-                if number >= wanted:
+                progress(f"frame {number}", number, max(total, number) if total else 0)
+                if number == args.frames:
                     break
         except KeyboardInterrupt:
             if not (live and folder.records):
                 note(f"{len(folder.records)} frames are kept in {folder.path}; the same command goes on there")
                 raise
             note(f"stopped after {len(folder.records)} frames")  # a camera has no other end
-        return results.stats.restarts
+        stats = asdict(results.stats)
+        return {name: stats[name] for name in ("restarts", "dropped", "reconnects", "cut_short")}
 
 
 def _fps(records: list[FrameRecord]) -> float | None:
@@ -173,11 +181,25 @@ def _facts(records: list[FrameRecord]) -> dict[str, Any]:
         "frames": len(records),
         "tiles": sum(record.tiles for record in records),
         "tiles_of": sum(record.of for record in records),
+        "decoder": {way: sum(record.decoder == way for record in records) for way in ("whole", "windows", "none")},
+        "windows": sum(record.windows for record in records),
+        "windows_a_frame": max((record.windows_of for record in records), default=0),
         "network_ms": statistics.fmean(record.network_ms for record in records) if records else None,
     }
 
 
-def _against_fresh(model: EdgeDepth, source: str, folder: FrameFolder, options: dict[str, Any]) -> dict[str, float]:
+def _focal_facts(args: argparse.Namespace, records: list[FrameRecord]) -> dict[str, Any]:
+    """What the metres rest on: of the last frame, which is that of all but the first few."""
+    if not records or records[-1].focal_px is None:
+        return {"focal_px": None, "fov_deg": None, "focal_source": "not known, and not needed for this model's depth"}
+    given = "by --focal-px" if args.focal_px is not None else f"by --camera {args.camera}" if args.camera else ""
+    predicted = f"predicted: the median of the first {min(FOV_FRAMES, len(records))} frames"
+    return {
+        "focal_px": records[-1].focal_px, "fov_deg": records[-1].fov_deg, "focal_source": given or predicted
+    }  # fmt: skip
+
+
+def _against_fresh(model: EdgeDepth, source: str, folder: FrameFolder, options: dict[str, Any]) -> dict[str, Any]:
     """The error and the cost of some frames against runs that keep nothing.
 
     A frame's error is AbsRel in inverse depth's own clamp: as written, in whole millimetres, where the PNG reaches.
@@ -200,8 +222,8 @@ def _against_fresh(model: EdgeDepth, source: str, folder: FrameFolder, options: 
     mean_ms = statistics.fmean(record.network_ms for record in folder.records)
     return {
         "frames": len(fresh_ms),
-        "abs_rel": statistics.fmean(errors) if errors else math.nan,
-        "abs_rel_worst": max(errors, default=math.nan),
+        "abs_rel": statistics.fmean(errors) if errors else None,
+        "abs_rel_worst": max(errors, default=None),
         "fresh_ms": statistics.fmean(fresh_ms),
         "speed_up": statistics.fmean(fresh_ms) / mean_ms,  # means both: what all frames took
     }
@@ -209,14 +231,34 @@ def _against_fresh(model: EdgeDepth, source: str, folder: FrameFolder, options: 
 
 def _print(facts: dict[str, Any]) -> None:
     print(f"{facts['frames']} frames, {facts['network_ms']:.0f} ms each")
+    focal = "" if facts["focal_px"] is None else f"{facts['focal_px']:.1f} px ({facts['fov_deg']:.1f} degrees), "
+    print(f"focal length: {focal}{facts['focal_source']}")
     if facts["tiles_of"]:
         share = facts["tiles"] / facts["tiles_of"]
         print(f"encoded tiles: {facts['tiles']} of {facts['tiles_of']} ({share:.1%})")
+    if facts["reuse"] is not None and facts["windows_a_frame"]:
+        print(f"decoder windows: {_windows(facts)}")
     if (fresh := facts.get("against_fresh")) is not None:
         print(f"speed-up: {fresh['speed_up']:.2f}x of fresh runs' {fresh['fresh_ms']:.0f} ms")
-        print(
-            f"error: AbsRel {fresh['abs_rel']:.3%}, at worst {fresh['abs_rel_worst']:.3%}, against fresh runs of "
-            f"{fresh['frames']} frames"
-        )
+        print(f"error: {_error(fresh)}")
     for path in facts["files"]:
         print(path)
+
+
+def _windows(facts: dict[str, Any]) -> str:
+    frames = facts["decoder"]
+    of = facts["windows_a_frame"] * frames["windows"]
+    share = f" ({facts['windows'] / of:.1%})" if of else ""
+    return (
+        f"{facts['windows']} of {of}{share} in {frames['windows']} frames; the decoder whole in {frames['whole']}, "
+        f"not at all in {frames['none']}"
+    )
+
+
+def _error(fresh: dict[str, Any]) -> str:
+    if fresh["abs_rel"] is None:
+        return f"not measured: nothing is nearer than {PNG16_MAX_M} m"
+    return (
+        f"AbsRel {fresh['abs_rel']:.3%}, at worst {fresh['abs_rel_worst']:.3%}, against fresh runs of "
+        f"{fresh['frames']} frames"
+    )

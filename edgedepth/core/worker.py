@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import queue
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, TypeVar
 
+from edgedepth.core.daemons import start_daemon, stop_before_exit
+
 __all__ = ["GaveUpError", "Worker", "call_within"]
 
 T = TypeVar("T")
+
+_TICK_S = 0.02
+"""Between two looks at a call whose time stands still."""
 
 
 class GaveUpError(Exception):
@@ -32,8 +37,8 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._calls = queue.SimpleQueue()
-        self._thread = threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_daemon(_work, self._calls, name=name)
+        stop_before_exit(self)
 
     def submit(self, call: Callable[..., T], *args: Any) -> Future[T]:
         """Run call(*args) after everything that was submitted before."""
@@ -43,9 +48,13 @@ class Worker:
 
     def close(self, *, wait: bool = True) -> None:
         """End the thread after what was submitted; wait=False doesn't wait for it."""
-        self._calls.put(None)
+        self.stop()
         if wait:
             self._thread.join()
+
+    def stop(self) -> None:
+        """End the thread after what was submitted."""
+        self._calls.put(None)
 
     def __enter__(self) -> Worker:
         return self
@@ -56,15 +65,27 @@ class Worker:
         self.close()
 
 
-def call_within(timeout_s: float, call: Callable[[], T]) -> T:
+def call_within(timeout_s: float, call: Callable[[], T], *, uncounted_s: Callable[[], float] = lambda: 0.0) -> T:
     """call(), given up after so many seconds: it goes on in its thread, and nobody waits for it any more.
+
+    Args:
+        timeout_s: seconds that it may take.
+        call: what is run.
+        uncounted_s: seconds so far that don't count.
 
     Raises:
         GaveUpError: it took longer.
     """
     worker = Worker("edgedepth-watched")
+    deadline = time.monotonic() + timeout_s
     try:
-        return _result(worker.submit(call), timeout_s)
+        future = worker.submit(call)
+        while True:
+            try:
+                return _result(future, max(_TICK_S, deadline + uncounted_s() - time.monotonic()))
+            except GaveUpError:
+                if time.monotonic() >= deadline + uncounted_s():
+                    raise GaveUpError(f"no answer within {timeout_s:g} s") from None
     finally:
         worker.close(wait=False)
 
@@ -75,7 +96,7 @@ def _result(future: Future[T], timeout_s: float) -> T:
     except FutureTimeoutError:  # another class than TimeoutError before Python 3.11
         if future.done():  # the call's own
             raise
-        raise GaveUpError(f"no answer within {timeout_s:g} s") from None
+        raise GaveUpError from None
 
 
 def _work(calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]) -> None:

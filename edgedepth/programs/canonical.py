@@ -171,6 +171,14 @@ class CanonicalProgram(ABC):
         )
 
     @abstractmethod
+    def check_reuse(self) -> None:
+        """Refuse reuse where features of earlier frames can't be kept.
+
+        Raises:
+            OptionError: why not.
+        """
+
+    @abstractmethod
     def _inputs(self, rgb: Array) -> list[Array]:
         """Prepare the frame, see predict(), for the network. Touches neither the pool nor a shared buffer."""
 

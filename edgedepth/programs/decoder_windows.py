@@ -115,6 +115,11 @@ class DecoderWindows:
         self._feeds: dict[str, Any] | None = None
 
     @property
+    def count(self) -> int:
+        """Of the windows that make a picture."""
+        return len(self._windows)
+
+    @property
     def known(self) -> bool:
         """Whether the last frame's depth is of windows, or may be gone on with in windows."""
         return self._history is not None

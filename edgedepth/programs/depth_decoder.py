@@ -51,6 +51,11 @@ class DepthDecoder:
         self._between: dict[str, dict[str, Array]] = {}  # what one stage gives and another takes, by stage
         self._last: Array | None = None  # canonical inverse depth of the last frame
 
+    @property
+    def windows(self) -> int:
+        """How many the decoder comes in; 0: whole only."""
+        return 0 if self._windows is None else self._windows.count
+
     def forget(self) -> None:
         """Decode the next frame whole."""
         self._last = None

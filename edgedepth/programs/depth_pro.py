@@ -68,6 +68,13 @@ class DepthProProgram(CanonicalProgram):
         """Whether there is a decoder in windows too."""
         return has_windows(self.spec)
 
+    def check_reuse(self) -> None:
+        """Stages that are freed keep nothing."""
+        if self._pool.resident == "one":
+            raise OptionError(
+                "reuse keeps the features of earlier frames, which resident='one' frees", remedy="resident='all'"
+            )
+
     def prove(self, rgb: Array) -> Prediction:
         """predict() with every second window of the depth decoded as a window: every stage has a part in it.
 
@@ -90,10 +97,8 @@ class DepthProProgram(CanonicalProgram):
         return levels
 
     def _infer(self, inputs: list[Array], want_fov: bool, watch: Stopwatch, reuse: ReusePolicy | None) -> NetworkOutput:
-        if reuse is not None and self._pool.resident == "one":
-            raise OptionError(
-                "reuse keeps the features of earlier frames, which resident='one' frees", remedy="resident='all'"
-            )
+        if reuse is not None:
+            self.check_reuse()
         frugal = self._pool.resident == "one"
         fov_deg, self._fov_deg = self._fov_deg, math.nan
         # The picture goes where the patch encoder runs, and features stay where it made them, if it offers the place.
@@ -128,7 +133,13 @@ class DepthProProgram(CanonicalProgram):
             self._parcel = None
         if reuse is not None:
             self._fov_deg = fov_deg
-        encoded = EncodedTiles(tiles=len(tiles), of=self._tiling.count, stages=ran, windows=decoded.windows)
+        encoded = EncodedTiles(
+            tiles=len(tiles),
+            of=self._tiling.count,
+            stages=ran,
+            windows=decoded.windows,
+            windows_of=self._decoder.windows,
+        )
         return NetworkOutput(decoded.canonical, fov_deg, encoded)
 
     def _sent(self, inputs: list[Array], arrays: Arrays, watch: Stopwatch) -> list[Array]:

@@ -20,6 +20,7 @@ __all__ = [
     "MIN_INVERSE_DEPTH",
     "check_focal_px",
     "check_fov_deg",
+    "check_positive_focal",
     "depth_from_inverse",
     "focal_px_from_fov",
     "fov_deg_from_focal",
@@ -40,6 +41,22 @@ most often a focal length in millimetres.
 
 _ENDLESS = 1e9  # pixels; float() of a larger int may overflow, and its field of view is none anyway
 
+_FOCAL_REMEDY = "pass the focal length in pixels of this frame, or None to let the model predict it"
+
+
+def check_positive_focal(focal_px: object) -> float:
+    """A caller's focal length in pixels, of a frame whose width isn't known yet.
+
+    Raises:
+        OptionError: not a positive number.
+    """
+    # bool is a number to Python; focal_px=True is a mistake to everybody else.
+    number = isinstance(focal_px, Real) and not isinstance(focal_px, bool)
+    # Compared before it is converted: float() of a huge int overflows.
+    if not (number and 0 < focal_px < float("inf")):  # type: ignore[operator]
+        raise OptionError(f"focal_px is {focal_px!r}; allowed are positive numbers, in pixels", remedy=_FOCAL_REMEDY)
+    return float(min(focal_px, _ENDLESS))  # type: ignore[call-overload]
+
 
 def check_focal_px(focal_px: object, width: int) -> float:
     """A caller's focal length in pixels of a frame `width` pixels wide.
@@ -47,19 +64,13 @@ def check_focal_px(focal_px: object, width: int) -> float:
     Raises:
         OptionError: not a positive number, or its field of view is outside MIN_FOV_DEG..MAX_FOV_DEG.
     """
-    remedy = "pass the focal length in pixels of this frame, or None to let the model predict it"
-    # bool is a number to Python; focal_px=True is a mistake to everybody else.
-    number = isinstance(focal_px, Real) and not isinstance(focal_px, bool)
-    # Compared before it is converted: float() of a huge int overflows.
-    if not (number and 0 < focal_px < float("inf")):  # type: ignore[operator]
-        raise OptionError(f"focal_px is {focal_px!r}; allowed are positive numbers, in pixels", remedy=remedy)
-    focal = float(min(focal_px, _ENDLESS))  # type: ignore[call-overload]
+    focal = check_positive_focal(focal_px)
     fov_deg = fov_deg_from_focal(focal, width)
     if not MIN_FOV_DEG <= fov_deg <= MAX_FOV_DEG:
         raise OptionError(
             f"focal_px is {focal_px!r}: on a frame {width} pixels wide that is a view of {fov_deg:.1f} degrees; "
             f"{MIN_FOV_DEG:g} to {MAX_FOV_DEG:g} are allowed (is it in millimetres?)",
-            remedy=remedy,
+            remedy=_FOCAL_REMEDY,
         )
     return focal
 

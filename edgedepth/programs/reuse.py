@@ -98,12 +98,14 @@ class EncodedTiles:
         stages: that ran: a subset of "patch_encoder", "image_encoder", "decoder", "fov"; in place of "decoder"
             "decoder_coarse" and "decoder_window", where a bundle has them and they cost less.
         windows: that were decoded, where the decoder didn't run whole.
+        windows_of: windows in all: 25 for Depth Pro; 0 where the decoder comes whole only.
     """
 
     tiles: int
     of: int
     stages: tuple[str, ...]
     windows: int = 0
+    windows_of: int = 0
 
 
 def reuse_policy(reuse: float | ReusePolicy) -> ReusePolicy:

@@ -27,16 +27,20 @@ class SingleGraphProgram(CanonicalProgram):
         super().__init__(spec, pool)
         self._stage = spec.stage("whole")
 
+    def check_reuse(self) -> None:
+        """One graph keeps nothing."""
+        raise OptionError(
+            "a bundle of one graph cuts its own tiles, and encodes them all; reuse has no effect on it",
+            remedy="leave reuse out, or export with --layout staged",
+        )
+
     def _inputs(self, rgb: Array) -> list[Array]:
         return [prepare(rgb, self.spec.preprocess)]
 
     def _infer(self, inputs: list[Array], want_fov: bool, watch: Stopwatch, reuse: ReusePolicy | None) -> NetworkOutput:
         del want_fov
         if reuse is not None:
-            raise OptionError(
-                "a bundle of one graph cuts its own tiles, and encodes them all; reuse has no effect on it",
-                remedy="leave reuse out, or export with --layout staged",
-            )
+            self.check_reuse()
         image = inputs[0]
         session = self._pool.session("whole")
         canonical = np.empty((1, 1, *image.shape[1:]), np.float32)

@@ -39,7 +39,8 @@ class StagePool:
         if resident not in get_args(Resident):
             raise OptionError(f"resident is {resident!r}; allowed are 'all' and 'one'", remedy="resident='all'")
         self.resident = resident
-        self.load_ms = 0.0  # spent on opening and closing stages since the pool was made
+        self._loaded_ms = 0.0
+        self._loading_since: float | None = None
         self._open_stage = open_stage
         self._sessions: dict[str, Session] = {}
         self._closed = False
@@ -48,6 +49,12 @@ class StagePool:
     def opened(self) -> tuple[str, ...]:
         """The stages that are in memory now."""
         return tuple(self._sessions)
+
+    @property
+    def load_ms(self) -> float:
+        """Spent on opening and closing stages since the pool was made, one that is being opened included."""
+        since = self._loading_since  # read first: another thread may be about to finish, and nothing must be missed
+        return self._loaded_ms + (0.0 if since is None else 1e3 * (time.perf_counter() - since))
 
     def session(self, stage: str) -> Session:
         """The session of a stage. With resident="one" it is closed when another is asked for.
@@ -58,13 +65,14 @@ class StagePool:
         if self._closed:
             raise StageError(f"stage {stage} was asked for after close()", remedy="open the model again")
         if stage not in self._sessions:
-            start = time.perf_counter()
+            self._loading_since = start = time.perf_counter()
             try:
                 if self.resident == "one":
                     self._close_sessions()
                 self._sessions[stage] = self._open_stage(stage)
             finally:
-                self.load_ms += 1e3 * (time.perf_counter() - start)
+                self._loaded_ms += 1e3 * (time.perf_counter() - start)
+                self._loading_since = None
         return self._sessions[stage]
 
     def release(self, stage: str) -> None:

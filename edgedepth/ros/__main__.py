@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from edgedepth.core.daemons import leave
 from edgedepth.core.errors import EdgeDepthError
 from edgedepth.ros.node import main
 
@@ -13,4 +14,4 @@ try:
     main()
 except EdgeDepthError as error:
     sys.stderr.write(f"edgedepth: error: {error.problem}\n  try: {error.remedy}\n")
-    sys.exit(error.exit_code)
+    leave(error.exit_code)

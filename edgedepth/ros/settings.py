@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedepth.cameras.intrinsics import Intrinsics
-from edgedepth.cameras.points import PointCloud
+from edgedepth.cameras.points import PointCloud, check_clip
+from edgedepth.cameras.undistort import Undistorter
 from edgedepth.core.errors import OptionError
 from edgedepth.facade import EdgeDepth
+from edgedepth.programs.metric import focal_px_from_fov
+from edgedepth.programs.reuse import reuse_policy
 from edgedepth.result import DepthResult
 from edgedepth.stream_steps import FovMedian, is_fault
 
@@ -62,7 +66,7 @@ class NodeSettings:
         """From parameters by name.
 
         Raises:
-            OptionError: a name that isn't known, or a value of another type.
+            OptionError: a name that isn't known, or a value that isn't allowed.
         """
         known = {field.name: type(field.default) for field in fields(cls)}
         for name, value in parameters.items():
@@ -74,6 +78,24 @@ class NodeSettings:
                     remedy="correct the launch file",
                 )
         return cls(**dict(parameters))
+
+    def __post_init__(self) -> None:
+        """Refuse at the start what every frame would be refused for."""
+        for name in ("rate_hz", "timeout_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(
+                    f"parameter {name} is {getattr(self, name)}; allowed are 0 and more",
+                    remedy="correct the launch file",
+                )
+        for name in ("restarts", "fov_frames"):
+            if getattr(self, name) < 0:
+                raise OptionError(
+                    f"parameter {name} is {getattr(self, name)}; allowed are 0 and more",
+                    remedy="correct the launch file",
+                )
+        check_clip(self.near_m, self.far_m)
+        if not self.reuse < 0:
+            reuse_policy(self.reuse)
 
     def open(self) -> EdgeDepth:
         """The model.
@@ -103,6 +125,7 @@ class DepthWork:
         self._model = model
         self._settings = settings
         self._fov = FovMedian(settings.fov_frames)
+        self._undistorter: Undistorter | None = None
         self._last_s = float("-inf")
 
     def is_due(self) -> bool:
@@ -129,16 +152,23 @@ class DepthWork:
         reuse = settings.reuse if settings.reuse >= 0 else None
         focal_px = None
         if camera is None and not self._fov.wanted and self._fov.value is not None:
-            focal_px = 0.5 * rgb.shape[1] / np.tan(0.5 * np.radians(self._fov.value)).item()
+            focal_px = focal_px_from_fov(self._fov.value, rgb.shape[1])
         undistort = settings.undistort and camera is not None
         result = self._infer(rgb, camera=camera, focal_px=focal_px, undistort=undistort, reuse=reuse)
         if camera is None and focal_px is None:
             self._fov.add(result.fov_deg)
         cloud = None
         if settings.points:
-            colors = None if undistort else rgb  # an undistorted frame's colours stay in the model
+            colors = self._undistorted(rgb, camera) if settings.undistort and camera is not None else rgb
             cloud = result.point_cloud(colors, near_m=settings.near_m, far_m=settings.far_m)
         return result, result.intrinsics(), cloud
+
+    def _undistorted(self, rgb: npt.NDArray[np.uint8], camera: Intrinsics) -> npt.NDArray[np.uint8]:
+        """The colours as the undistorted depth sees them; look-up tables are kept for the next frame."""
+        camera = camera.for_frame(rgb.shape[1], rgb.shape[0])
+        if self._undistorter is None or self._undistorter.source != camera:
+            self._undistorter = Undistorter(camera)
+        return self._undistorter(rgb)
 
     def _infer(self, rgb: npt.NDArray[np.uint8], **options: Any) -> DepthResult:
         while True:

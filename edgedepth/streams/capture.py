@@ -47,7 +47,7 @@ class VideoSource:
         OptionError: not a video that can be decoded.
     """
 
-    live = False
+    live = stamped = False
 
     def __init__(self, path: Path, *, color: Color, skip: int) -> None:
         self.name = str(path)
@@ -108,7 +108,7 @@ class CameraSource:
         UnsupportedError: a pipeline, and an OpenCV that was built without GStreamer.
     """
 
-    live = True
+    live = stamped = True
     count: int | None = None
     fps: float | None = None
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgedepth.core.errors import OutputError
+from edgedepth.programs.reuse import EncodedTiles
 from edgedepth.result import DepthResult
 
 __all__ = ["FrameFolder", "FrameRecord"]
@@ -22,7 +24,10 @@ _LOG = "frames.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRecord:
-    """What is kept of a frame beside its depth."""
+    """What is kept of a frame beside its depth.
+
+    Those with a default came later: a run that an older version began is gone on with.
+    """
 
     index: int
     time_s: float
@@ -31,6 +36,9 @@ class FrameRecord:
     tiles: int
     of: int
     network_ms: float
+    windows: int = 0
+    windows_of: int = 0
+    decoder: Literal["whole", "windows", "none"] = "whole"
 
 
 class FrameFolder:
@@ -48,6 +56,7 @@ class FrameFolder:
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
+        self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lines = (path / _LOG).read_text(encoding="utf-8").splitlines() if (path / _LOG).exists() else []
@@ -75,6 +84,9 @@ class FrameFolder:
             tiles=encoded.tiles if encoded else 0,
             of=encoded.of if encoded else 0,
             network_ms=sum(result.timings_ms.values()),
+            windows=encoded.windows if encoded else 0,
+            windows_of=encoded.windows_of if encoded else 0,
+            decoder=_decoder(encoded),
         )
         try:
             with (self.path / _LOG).open("a", encoding="utf-8") as file:
@@ -87,6 +99,15 @@ class FrameFolder:
         """Forget the frames; their files are written again."""
         self.records.clear()
         self._write_log()
+
+    def leave(self) -> None:
+        """Leave nothing behind where no frame came."""
+        if self.records:
+            return
+        with contextlib.suppress(OSError):
+            (self.path / _LOG).unlink()
+            if self._made:
+                self.path.rmdir()
 
     def millimetres(self, record: FrameRecord) -> npt.NDArray[np.uint16]:
         """A frame's depth, (H, W) uint16; 0 is no data.
@@ -122,6 +143,12 @@ class FrameFolder:
                 remedy=f"rm -r {self.path}, or choose another --out",
             )
         return records
+
+
+def _decoder(encoded: EncodedTiles | None) -> Literal["whole", "windows", "none"]:
+    if encoded is None or "decoder" in encoded.stages:
+        return "whole"
+    return "windows" if encoded.windows else "none"
 
 
 def _plain(record: FrameRecord) -> dict[str, Any]:

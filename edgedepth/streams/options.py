@@ -40,5 +40,7 @@ class StreamOptions:
                 raise OptionError(f"{name} is {value!r}; allowed are whole numbers from 0 on", remedy="or leave it out")
         for name in ("max_age_s", "reconnect_s"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
+            if value is None and name == "max_age_s":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
                 raise OptionError(f"{name} is {value!r}; allowed are seconds from 0 on", remedy="or leave it out")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from edgedepth.core.daemons import start_daemon, stop_before_exit
 
 __all__ = ["DROP", "Pipeline"]
 
 DROP = object()
 """What a step gives for an item that goes no further."""
+
+_REST = 9
+"""How much longer the first step rests than it worked on an item, before it makes a newer one in place of one that
+still waits: at most a tenth of a core works for nothing."""
 
 Step = Callable[[Any], Any]
 
@@ -34,6 +41,8 @@ class _Channel:
         self._room = room
         self._changed = threading.Condition()
         self._closed = False
+        self.dropped = 0
+        """Items that newer ones pushed out."""
 
     def put(self, item: Any) -> None:
         """Add an item; wait while there is no room. Raises _ClosedError."""
@@ -41,15 +50,18 @@ class _Channel:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._room)
             self._add(item)
 
-    def put_newest(self, item: Any) -> int:
-        """Add an item; where there is no room the oldest ones go. Returns how many went. Raises _ClosedError."""
+    def put_newest(self, item: Any) -> None:
+        """Add an item; where there is no room the oldest ones go. Raises _ClosedError."""
         with self._changed:
-            gone = 0
             while len(self._items) >= self._room:
                 self._items.popleft()
-                gone += 1
+                self.dropped += 1
             self._add(item)
-            return gone
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until there is room, it is closed, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._room, timeout_s)
 
     def get(self) -> Any:
         """Take the oldest item; wait for one. Raises _ClosedError."""
@@ -84,28 +96,30 @@ class Pipeline:
     Args:
         items: the source; it is iterated, and closed, in a thread of its own.
         steps: functions of an item, each run in a thread of its own; DROP for an item ends its way.
-        drop_oldest: whether the source goes on while the first step is busy, and what waited longest is given up;
-            else the source waits.
+        drop_oldest: whether the source goes on while the steps are busy, and what waited longest is given up, before
+            the first step and behind it; else the source waits.
         room: items that may wait between two steps.
     """
 
     def __init__(self, items: Iterator[Any], steps: Sequence[Step], *, drop_oldest: bool, room: int = 1) -> None:
         self.taken = 0
         """Items that the source gave."""
-        self.dropped = 0
-        """Items that newer ones pushed out."""
         channels = [_Channel(room) for _ in range(len(steps) + 1)]
         self._channels = channels
         self._stopped = threading.Event()
         self._items = items
         self._drop_oldest = drop_oldest
-        self._threads = [threading.Thread(target=self._read, name="edgedepth-read", daemon=True)]
+        stop_before_exit(self)
+        self._threads = [start_daemon(self._read, name="edgedepth-read")]
         for number, step in enumerate(steps):
-            arguments = (step, channels[number], channels[number + 1])
-            name = f"edgedepth-step-{number}"
-            self._threads.append(threading.Thread(target=_work, args=arguments, name=name, daemon=True))
-        for thread in self._threads:
-            thread.start()
+            put = _put_newest if drop_oldest and number == 0 else _put
+            arguments = (step, channels[number], channels[number + 1], put)
+            self._threads.append(start_daemon(_work, *arguments, name=f"edgedepth-step-{number}"))
+
+    @property
+    def dropped(self) -> int:
+        """Items that newer ones pushed out."""
+        return sum(channel.dropped for channel in self._channels)
 
     def take(self) -> Any:
         """The next item that went through all steps.
@@ -148,7 +162,7 @@ class Pipeline:
                         return
                     self.taken += 1
                     if self._drop_oldest:
-                        self.dropped += channel.put_newest(item)
+                        channel.put_newest(item)
                     else:
                         channel.put(item)
             except _ClosedError:
@@ -163,20 +177,31 @@ class Pipeline:
             return
 
 
-def _work(step: Step, source: _Channel, sink: _Channel) -> None:
+def _put(sink: _Channel, item: Any, spent_s: float) -> None:
+    del spent_s
+    sink.put(item)
+
+
+def _put_newest(sink: _Channel, item: Any, spent_s: float) -> None:
+    sink.put_newest(item)
+    sink.wait_for_room(_REST * spent_s)
+
+
+def _work(step: Step, source: _Channel, sink: _Channel, put: Callable[[_Channel, Any, float], None]) -> None:
     try:
         while True:
             item = source.get()
             if isinstance(item, _End):
                 sink.put(item)
                 return
+            started = time.perf_counter()
             try:
                 item = step(item)
             except BaseException as error:  # raised again where items are taken
                 sink.put(_End(error))
                 return
             if item is not DROP:
-                sink.put(item)
+                put(sink, item, time.perf_counter() - started)
             del item
     except _ClosedError:
         return

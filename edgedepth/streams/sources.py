@@ -20,6 +20,7 @@ from edgedepth.video import VIDEO_SUFFIXES
 
 __all__ = ["FolderSource", "FrameSource", "IterableSource", "is_live", "is_stream", "open_frames"]
 
+_LAST_CAMERA = (1 << 31) - 1
 _KINDS = "a video file, a folder of pictures, a camera's index, a URL, a GStreamer pipeline, or an iterable of frames"
 
 
@@ -29,6 +30,7 @@ class FrameSource(Protocol):
     Attributes:
         name: for people.
         live: whether frames come at their own pace, and are lost if nobody takes them.
+        stamped: whether frames carry the time at which they were taken, since 1970.
         count: of the frames, where it is known.
         fps: frames a second, where there is such a thing.
         facts: what happened on the way.
@@ -36,6 +38,7 @@ class FrameSource(Protocol):
 
     name: str
     live: bool
+    stamped: bool
     count: int | None
     fps: float | None
     facts: SourceFacts
@@ -62,7 +65,7 @@ def open_frames(source: object, *, color: Color, reconnect_s: float, skip: int) 
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         if is_live(text):
-            source = int(text) if text.isdigit() else text
+            source = int(text) if text.isdecimal() else text
         else:
             return _open_path(Path(text), color, skip)
     if skip:
@@ -71,6 +74,8 @@ def open_frames(source: object, *, color: Color, reconnect_s: float, skip: int) 
         kind = "one frame" if isinstance(source, np.ndarray) else repr(source)[:40]
         raise OptionError(f"the source is {kind}; allowed are {_KINDS}", remedy="infer(frame) is for a single frame")
     if isinstance(source, int | str):
+        if isinstance(source, int) and not 0 <= source <= _LAST_CAMERA:  # OpenCV 5.0 crashes at -1 without a camera
+            raise OptionError(f"camera {source} is none; allowed are 0 and more", remedy="0 is the first camera")
         return CameraSource(source, color=color, reconnect_s=reconnect_s)
     if isinstance(source, Iterable):
         return IterableSource(source)
@@ -86,6 +91,7 @@ class IterableSource:
     """Frames that somebody hands over, or TimedFrames; frames without a time are stamped as they come."""
 
     live = False
+    stamped = True
     count: int | None = None
     fps: float | None = None
 
@@ -108,7 +114,7 @@ class IterableSource:
 class FolderSource:
     """The pictures of a folder, sorted by name; their time is their number."""
 
-    live = False
+    live = stamped = False
     fps: float | None = None
 
     def __init__(self, folder: Path, *, color: Color, skip: int) -> None:
@@ -147,4 +153,4 @@ def _open_path(path: Path, color: Color, skip: int) -> FrameSource:
 
 def is_live(text: str) -> bool:
     """Whether a text means a camera's index, a URL or a pipeline: none of them is the name of a file."""
-    return text.isdigit() or "://" in text or " ! " in text
+    return text.isdecimal() or "://" in text or " ! " in text

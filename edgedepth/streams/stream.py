@@ -58,6 +58,8 @@ class StreamStats:
         too_old: given up for their age.
         tiles: that were encoded.
         tiles_of: tiles in all of those frames.
+        windows: of the decoder that ran, in frames for which it didn't run whole.
+        missed: reads of a camera that gave no frame.
         restarts: of the backend.
         reconnects: of the camera.
         cut_short: why a video ended before its end, or "".
@@ -69,6 +71,8 @@ class StreamStats:
     too_old: int
     tiles: int
     tiles_of: int
+    windows: int
+    missed: int
     restarts: int
     reconnects: int
     cut_short: str
@@ -86,19 +90,19 @@ class DepthStream:
         options: how the stream behaves.
 
     Raises:
-        OptionError: an age limit for a source that isn't live.
+        OptionError: an age limit for a source whose frames don't tell when they were taken.
     """
 
     def __init__(self, source: FrameSource, steps: ThreeSteps, options: StreamOptions) -> None:
-        if options.max_age_s is not None and not source.live:
+        if options.max_age_s is not None and not source.stamped:
             raise OptionError(
-                f"max_age_s is of live sources; {source.name} waits until its frames are taken",
+                f"max_age_s is of frames that tell when they were taken; those of {source.name} don't",
                 remedy="leave max_age_s out",
             )
         self.source = source
         drop = options.drop or ("oldest" if source.live else "none")
         self._steps = steps
-        self._results = self._tiles = self._tiles_of = 0
+        self._results = self._tiles = self._tiles_of = self._windows = 0
         self._pipeline = Pipeline(
             source.frames(), [steps.prepare, steps.run, steps.finish], drop_oldest=drop == "oldest"
         )
@@ -113,6 +117,8 @@ class DepthStream:
             too_old=self._steps.too_old,
             tiles=self._tiles,
             tiles_of=self._tiles_of,
+            windows=self._windows,
+            missed=self.source.facts.missed,
             restarts=self._steps.restarts,
             reconnects=self.source.facts.reconnects,
             cut_short=self.source.facts.cut_short,
@@ -131,6 +137,7 @@ class DepthStream:
         if result.encoded is not None:
             self._tiles += result.encoded.tiles
             self._tiles_of += result.encoded.of
+            self._windows += result.encoded.windows
         return result
 
     def for_each(self, callback: Callable[[DepthResult], object]) -> StreamStats:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edgedepth import EdgeDepth
 from edgedepth.cli import infer_stream
 from edgedepth.core.errors import OutputError
-from edgedepth.fake_model import fake_depth
+from edgedepth.fake_model import FAKE_SPEC, fake_depth
+from edgedepth.models.depth_pro_config import DEPTH_PRO_MINI, decoder_window_stages
+from edgedepth.programs.fake_session import open_fake_stages
+from edgedepth.sources import Source
 from edgedepth.streams import capture
 from edgedepth.streams.folder_to_video import write_depth_videos
 from edgedepth.streams.frame_folder import FrameFolder
@@ -63,7 +68,77 @@ def test_what_it_says(cli: Cli, video: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     for said in ("10 frames", "encoded tiles: ", " of 350 (", "speed-up: ", "error: AbsRel"):
         assert said in done.out
+    assert "degrees), predicted: the median of the first 5 frames" in done.out
+    assert "decoder windows" not in done.out  # the fake has none
     assert len(list((tmp_path / "depth").glob("*.png"))) == 10
+
+
+def test_it_counts_the_decoders_windows(cli: Cli, video: Path, tmp_path: Path) -> None:
+    windows = decoder_window_stages(replace(DEPTH_PRO_MINI, width=6, decoder_width=8))
+    spec = replace(FAKE_SPEC, stages=(*FAKE_SPEC.stages, *windows))
+    opened = open_fake_stages(spec)
+    source = Source(spec=spec, backend="fake", layout="staged", tile_batch=None, open_stage=opened, bundle=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(infer_stream, "open_runner", lambda _: EdgeDepth(source, color="rgb"))
+        done = cli("infer", video, "--out", tmp_path / "depth", "--reuse", "0.01", "--json")
+        assert done.code == 0, done.err
+        again = cli("infer", video, "--out", tmp_path / "depth", "--reuse", "0.01")  # of the journal alone
+    facts = done.json
+    with EdgeDepth(source, color="rgb") as model, model.stream(video, reuse=0.01) as results:
+        encoded = [result.encoded for result in results]
+        assert results.stats.windows == sum(frame.windows for frame in encoded)
+    assert facts["windows"] == sum(frame.windows for frame in encoded)
+    assert facts["windows_a_frame"] == encoded[0].windows_of == 25
+    ran = [frame.stages for frame in encoded]
+    assert facts["decoder"] == {
+        "whole": sum("decoder" in stages for stages in ran),
+        "windows": sum("decoder_window" in stages for stages in ran),
+        "none": sum(not {"decoder", "decoder_window"} & set(stages) for stages in ran),
+    }
+    assert facts["decoder"]["windows"] > 0
+    of = 25 * facts["decoder"]["windows"]
+    assert f"decoder windows: {facts['windows']} of {of} (" in again.out
+
+
+def test_a_video_that_is_longer_than_it_announces(cli: Cli, video: Path, tmp_path: Path) -> None:
+    """Containers tell an estimate, where frames come at no even pace: here 5 of the 10, and no index."""
+    content = bytearray(video.read_bytes())
+    for header, place in ((b"strh", 8 + 32), (b"avih", 8 + 16)):  # AVI's dwLength and dwTotalFrames
+        at = content.find(header) + place
+        content[at : at + 4] = (5).to_bytes(4, "little")
+    (tmp_path / "long.avi").write_bytes(content[: content.find(b"idx1")])
+    assert cv2.VideoCapture(str(tmp_path / "long.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    done = cli("infer", tmp_path / "long.avi", "--out", tmp_path / "depth", "--json")
+    assert done.code == 0, done.err
+    assert done.json["frames"] == 10
+    assert cli("infer", tmp_path / "long.avi", "--out", tmp_path / "depth", "--json").json["frames"] == 10
+
+
+def test_a_broken_tail_is_told(cli: Cli, video: Path, tmp_path: Path) -> None:
+    content = video.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    done = cli("infer", tmp_path / "cut.avi", "--out", tmp_path / "depth", "--json")
+    assert done.code == 0, done.err
+    assert 0 < done.json["frames"] < 10
+    assert "of the 10 it announces" in done.json["cut_short"]
+    assert "of the 10 it announces" in done.err
+
+
+def test_depth_beyond_the_png_has_no_error(
+    cli: Cli, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infer_stream, "PNG16_MAX_M", 0.0)
+    done = cli("infer", video, "--out", tmp_path / "far", "--reuse", "0", "--json")
+    assert done.code == 0, done.err
+    assert done.json["against_fresh"]["abs_rel"] is None
+    assert "error: not measured" in cli("infer", video, "--out", tmp_path / "far", "--reuse", "0").out
+
+
+def test_what_gave_no_frame_leaves_nothing(cli: Cli, video: Path, tmp_path: Path) -> None:
+    for words in (["93"], [video, "--focal-px", "-3"], [video, "--reuse", "7"]):
+        assert cli("infer", *words, "--out", tmp_path / "none.mkv").code == 2
+        assert cli("infer", *words, "--out", tmp_path / "none").code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [video.name]
 
 
 def test_it_goes_on_where_it_was_cut_off(cli: Cli, video: Path, tmp_path: Path) -> None:
@@ -93,6 +168,7 @@ def test_it_goes_on_where_it_was_cut_off(cli: Cli, video: Path, tmp_path: Path) 
         (["v.avi", "--out", "x.mp4"], "neither a .mkv nor a folder"),
         (["none.mp4"], "no source none.mp4"),
         (["v.avi", "--reuse", "2"], "reuse is 2"),
+        (["v.avi", "--focal-px", "-3"], "focal_px is -3"),
         (["v.avi", "--camera", "none.json"], "can't be read"),
         (["v.avi", "--points", "ply"], "are for pictures"),
         (["v.avi", "--undistort"], "--undistort needs"),

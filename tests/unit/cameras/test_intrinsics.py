@@ -85,6 +85,10 @@ def test_frames_of_another_size():
         ({"model": "plumb_bob", "distortion": (0.1,)}, "4 or 5 coefficients; got 1"),
         ({"model": "plumb_bob", "distortion": (0.1, 0, 0, math.inf)}, "allowed are numbers"),
         ({"fx": True}, "fx is True"),
+        ({"fx": 10**400}, "fx is 1000.*allowed are numbers"),
+        ({"width": 10**400}, "1 to 65536 whole pixels"),
+        ({"model": "plumb_bob", "distortion": (10**400,) * 4}, "allowed are numbers"),
+        ({"model": "plumb_bob", "distortion": ("0.1",) * 4}, "allowed are numbers"),
     ],
 )
 def test_what_is_no_camera(change, said):
@@ -109,6 +113,22 @@ def test_files_of_every_form(tmp_path):
         assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height) == tuple(BASE.values()), name
         assert (camera.model, camera.distortion) == ("plumb_bob", distortion), name
         assert name in camera.source
+
+
+@pytest.mark.parametrize("suffix", ["yml", "xml"])
+@pytest.mark.parametrize(("fisheye", "model"), [(1, "equidistant"), (0, "plumb_bob")])
+def test_opencvs_calibration_tells_its_model(tmp_path, suffix, fisheye, model):
+    """As OpenCV's calibration program writes it (samples/cpp/.../camera_calibration.cpp): both have 4 coefficients."""
+    path = tmp_path / f"c.{suffix}"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    storage.write("image_width", 640)
+    storage.write("image_height", 480)
+    storage.write("fisheye_model", fisheye)
+    storage.write("camera_matrix", CAMERA.matrix)
+    storage.write("distortion_coefficients", np.array([[0.1, 0.01, 0.001, 0.0]]).T)
+    storage.release()
+    camera = read_intrinsics(path)
+    assert (camera.model, camera.distortion) == (model, (0.1, 0.01, 0.001, 0.0))
 
 
 def test_the_camera_infos_yaml_is_yaml():
@@ -157,6 +177,17 @@ def test_a_photographs_exif(tmp_path):
         ("a.yaml", "camera_matrix: 3", "camera_matrix is no matrix"),
         ("a.yml", "%YAML:1.0\n---\nimage_width: 3\n", "camera_matrix is missing"),
         ("a.yml", "%YAML:1.0\n---\n{{{", "no camera"),
+        ("a.yml", "%YAML:1.0\n---\ncamera_matrix: oh\nimage_width: 3\n", "no camera"),
+        (
+            "a.yml",
+            "%YAML:1.0\n---\ncamera_matrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   data: [ 1 ]\n",
+            "OpenCV can't read it",
+        ),
+        ("a.json", "[" * 100_000, "no camera"),
+        ("a.json", json.dumps(BASE | {"distortion": [10**400] * 4}), "no camera"),
+        ("a.yaml", ROS.replace("image_width: 640", "image_width: 1e999"), "whole pixels"),
+        ("a.yaml", ROS.replace("image_width: 640", "image_width: 640.5"), "whole pixels"),
+        ("a.yaml", ROS.replace("[500.0, 0., 319.0,", "[500.0, 5., 319.0,"), "askew"),
     ],
 )
 def test_files_that_describe_no_camera(tmp_path, name, text, said):

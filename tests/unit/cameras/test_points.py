@@ -63,5 +63,9 @@ def test_what_is_refused(tmp_path):
         make_points(DEPTH, CAMERA).save(tmp_path / "c.pcd")
     with pytest.raises(OptionError, match="far_m"):
         make_points(DEPTH, CAMERA, near_m=3, far_m=2)
+    with pytest.raises(OptionError, match="near_m is '1'"):
+        make_points(DEPTH, CAMERA, near_m="1")
     with pytest.raises(FrameError, match="colours"):
         make_points(DEPTH, CAMERA, RGB[:3])
+    with pytest.raises(FrameError, match="colours are a list"):
+        make_points(DEPTH, CAMERA, RGB.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import struct
 import xml.etree.ElementTree as ET
@@ -15,6 +16,7 @@ import pytest
 import edgedepth.ros
 from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.cameras.points import make_points
+from edgedepth.cameras.undistort import Undistorter
 from edgedepth.core.errors import FrameError, IntrinsicsError, OptionError, StageError
 from edgedepth.fake_model import fake_depth
 from edgedepth.programs.faulty_session import Fault
@@ -272,6 +274,38 @@ def test_parameters():
         NodeSettings.of({"rat_hz": 3.0})
     with pytest.raises(OptionError, match="allowed is a bool"):
         NodeSettings.of({"points": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rate_hz": -1.0}, "rate_hz is -1.0"),
+        ({"rate_hz": math.nan}, "rate_hz is nan"),
+        ({"timeout_s": -2.0}, "timeout_s is -2.0"),
+        ({"restarts": -1}, "restarts is -1"),
+        ({"fov_frames": -1}, "fov_frames is -1"),
+        ({"near_m": 3.0, "far_m": 2.0}, "near_m is 3.0 and far_m 2.0"),
+        ({"reuse": 2.0}, "reuse is 2.0"),
+        ({"reuse": math.nan}, "reuse is nan"),
+    ],
+)
+def test_parameters_that_every_frame_would_be_refused_for(wrong, said):
+    with pytest.raises(OptionError, match=said):
+        NodeSettings.of(wrong)
+
+
+def test_undistorted_points_have_the_undistorted_colours():
+    bent = Intrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48, model="plumb_bob",
+                      distortion=(-0.3, 0.1, 0.0, 0.0))  # fmt: skip
+    straight = Undistorter(bent)
+    model, _ = fake_depth(color="rgb")
+    work = DepthWork(model, NodeSettings(undistort=True))
+    for frame in FRAMES[:2]:
+        result, used, cloud = work.infer(frame, bent)
+        assert used == straight.camera
+        assert np.array_equal(cloud.colors, straight(frame))
+        assert np.array_equal(result.depth, model.infer(frame, camera=bent, undistort=True).depth)
+    model.close()
 
 
 def test_the_launch_file_names_parameters_that_exist():

@@ -165,5 +165,42 @@ def test_a_hung_backend_doesnt_keep_the_process():
     assert done.stdout == "told\n"
 
 
+LEFT_OPEN = """
+    import numpy as np
+    from edgedepth import EdgeDepth
+    frame = np.zeros((240, 320, 3), np.uint8)
+    print(next(EdgeDepth({bundle!r}, self_test="never").stream([frame] * 99)).stamp.index)
+"""
+HANGS = """
+    import sys, threading
+    from edgedepth.core.daemons import leave, start_daemon
+    start_daemon(threading.Event().wait, name="hangs")
+    sys.stdout.write("told")
+    leave(3)
+"""
+
+
+@pytest.fixture(scope="module")
+def openvino_bundle(mini_openvino):
+    return mini_openvino("fp32")
+
+
+def test_a_stream_that_is_left_open_ends_with_the_process(openvino_bundle):
+    """Not waited for, OpenVINO's call comes back to an interpreter that is gone: SIGABRT, two times of three."""
+    ended_with(LEFT_OPEN.format(bundle=str(openvino_bundle)), code=0, said="0\n")
+
+
+def test_a_process_that_hangs_ends_with_its_code():
+    ended_with(HANGS, code=3, said="told")
+
+
+def ended_with(script, *, code, said):
+    script = textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], check=False, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (code, said), done.stderr
+
+
 def test_errors_are_the_projects_own():
     assert issubclass(UnsupportedError, EdgeDepthError)

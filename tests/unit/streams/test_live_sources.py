@@ -135,7 +135,7 @@ picture = "video/x-raw,width=160,height=120,framerate=20/1"
 pipeline = f"videotestsrc is-live=true num-buffers=5 ! {picture} ! videoconvert ! video/x-raw,format=BGR ! appsink"
 with model, model.stream(pipeline, drop="none") as results:
     depths = [next(results).depth for _ in range(7)]
-assert results.stats.reconnects == 1, results.stats  # it ends after 5 frames, and is started again
+assert results.stats.reconnects >= 1, results.stats  # it ends after 5 frames, and is started again; some are read ahead
 assert {depth.shape for depth in depths} == {(120, 160)}
 try:
     fake_depth()[0].stream("nosuchelement ! appsink")

@@ -71,6 +71,57 @@ def test_the_oldest_go_and_the_newest_stay():
     assert pipeline.dropped > 40
 
 
+def test_what_waits_for_the_second_step_is_new():
+    """A camera of 100 frames a second, and a network of 10: what is run is a few frames old, and not 10 or 20."""
+    newest, ages, prepared = 0, [], []
+
+    def camera():
+        nonlocal newest
+        for newest in range(100):
+            time.sleep(0.01)
+            yield newest
+
+    def prepare(item):
+        prepared.append(item)
+        time.sleep(0.001)
+        return item
+
+    def network(item):
+        ages.append(newest - item)
+        time.sleep(0.1)
+        return item
+
+    pipeline = Pipeline(camera(), [prepare, network], drop_oldest=True)
+    found = drain(pipeline)
+    assert found == sorted(found)
+    assert found[-1] == 99
+    assert len(found) + pipeline.dropped == pipeline.taken == 100
+    # It rests nine times what preparing took, 1 ms: a waiting frame is replaced every 10 ms. Waiting for a place, one
+    # would be 10 frames old, and the one behind it 20; 6 leaves room for a busy machine.
+    assert sorted(ages)[len(ages) // 2] <= 6
+
+
+def test_not_every_item_is_worked_on_for_nothing():
+    worked, gate = [], threading.Event()
+
+    def first(item):
+        worked.append(item)
+        time.sleep(0.05)
+        return item
+
+    def source():
+        for number in range(20):
+            time.sleep(0.02)
+            yield number
+        gate.set()
+
+    pipeline = Pipeline(source(), [first, lambda item: gate.wait() and item], drop_oldest=True)
+    found = drain(pipeline)
+    # 0.4 s of frames, of which it may work for a tenth of the time: one that goes on, one that waits, and the last two.
+    assert len(worked) <= 5
+    assert found[-1] == 19
+
+
 @pytest.mark.parametrize("place", ["source", 0, 1])
 def test_an_error_comes_after_the_items_before_it(place):
     closed = []

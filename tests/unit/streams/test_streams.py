@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedepth import ReusePolicy, TimedFrame
+from edgedepth import EdgeDepth, ReusePolicy, TimedFrame, runner
 from edgedepth.cameras.intrinsics import Intrinsics
 from edgedepth.core.errors import (
     BackendTimeoutError,
@@ -23,8 +24,10 @@ from edgedepth.core.errors import (
     UnsupportedError,
     UnusableOutputError,
 )
-from edgedepth.fake_model import fake_depth
-from edgedepth.programs.faulty_session import Fault
+from edgedepth.fake_model import FAKE_SPEC, fake_depth
+from edgedepth.programs.fake_session import open_fake_stages
+from edgedepth.programs.faulty_session import Fault, FaultyStages
+from edgedepth.sources import Source
 from edgedepth.stream_steps import FovMedian
 from edgedepth.streams.capture import CameraSource, built_with
 
@@ -150,6 +153,39 @@ def test_a_stream_survives_one_that_hangs():
     assert results.stats.restarts == 1
     stages.release()
     model.close()
+
+
+@pytest.mark.parametrize("kind", ["crash", "hang"])
+def test_stages_that_open_slowly_are_not_taken_for_a_hang(kind):
+    """A stage takes longer to load than a frame may: at the first frame, and when the backend was opened anew."""
+    fakes = open_fake_stages(FAKE_SPEC)
+
+    def slowly(stage):
+        if stage == "decoder":
+            time.sleep(1.5)
+        return fakes(stage)
+
+    stages = FaultyStages(slowly, Fault("decoder", 2, kind))
+    source = Source(spec=FAKE_SPEC, backend="fake", layout="staged", tile_batch=None, open_stage=stages, bundle=None)
+    with EdgeDepth(source, timeout_s=1.0) as model, model.stream(FRAMES[:4]) as results:
+        assert len(list(results)) == 4
+        assert results.stats.restarts == 1
+    stages.release()
+
+
+def test_a_stage_that_never_opens_is_an_error(monkeypatch):
+    monkeypatch.setattr(runner, "_LOADING_S", 0.2)
+    stages, gate = open_fake_stages(FAKE_SPEC), threading.Event()
+
+    def stuck(stage):
+        if stage == "decoder":
+            gate.wait()
+        return stages(stage)
+
+    source = Source(spec=FAKE_SPEC, backend="fake", layout="staged", tile_batch=None, open_stage=stuck, bundle=None)
+    with EdgeDepth(source, timeout_s=0.2) as model, pytest.raises(BackendTimeoutError):
+        model.infer(FRAMES[0])
+    gate.set()
 
 
 def test_a_model_that_gives_nan_is_told_and_not_restarted():
@@ -353,7 +389,7 @@ def test_a_size_that_changes_midway(caplog):
     model.close()
 
 
-def test_frames_older_than_a_limit_are_not_run():
+def test_frames_older_than_a_limit_are_not_run(tmp_path):
     model, _ = fake_depth()
     source = camera(FakeCamera(FRAMES[:3]))
     from edgedepth.frame_steps import Ask
@@ -367,8 +403,12 @@ def test_frames_older_than_a_limit_are_not_run():
     assert steps.too_old == 1
     assert steps.finish(ran[1]).stamp.index == 1
     source.frames()
-    with pytest.raises(OptionError, match="live sources"):
-        model.stream(FRAMES, max_age_s=1.0)
+    # A generator around a camera's own library stamps its frames, or has them stamped as they come.
+    with model.stream(iter(frames), max_age_s=1.0) as results:
+        assert [result.stamp.index for result in results] == [1]
+    assert results.stats.too_old == 1
+    with pytest.raises(OptionError, match="tell when they were taken"):
+        model.stream(write_video(tmp_path / "v.avi"), max_age_s=1.0)
     model.close()
 
 
@@ -380,6 +420,9 @@ def test_frames_older_than_a_limit_are_not_run():
         (3.5, "float"),
         ("nowhere.mp4", "no source nowhere.mp4"),
         (True, "True"),
+        (-1, "camera -1 is none"),
+        (1 << 40, "allowed are 0 and more"),
+        ("²", "no source ²"),
     ],
 )
 def test_what_is_no_source(source, said):
@@ -392,7 +435,8 @@ def test_what_is_no_source(source, said):
 @pytest.mark.parametrize(
     "options",
     [{"drop": "newest"}, {"fov_frames": -1}, {"max_age_s": -2}, {"restarts": True}, {"reuse": 3}, {"skip": 1},
-     {"undistort": True}, {"caption": "a room"}],
+     {"undistort": True}, {"caption": "a room"}, {"focal_px": -3}, {"focal_px": math.nan}, {"focal_px": "60"},
+     {"camera": "camera.yaml"}, {"reconnect_s": None}],
 )  # fmt: skip
 def test_options_that_cannot_be_met(options):
     model, _ = fake_depth()
