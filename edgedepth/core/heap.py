@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 
-__all__ = ["share_one_heap"]
+__all__ = ["give_back", "share_one_heap"]
 
 _M_ARENA_MAX = -8  # glibc's malloc.h
 
@@ -24,3 +24,17 @@ def share_one_heap() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Give memory that is free in the C library's heaps back to the system, where glibc keeps it.
+
+    A heap is as large as its fullest moment was, and a stream has fuller moments the longer it runs: on a machine that
+    starved it of time, onnxruntime's stayed flat for 8000 frames and then grew in steps, by a fifth in 8000 more, with
+    the allocated bytes the same throughout. It takes milliseconds.
+    """
+    if sys.platform != "linux":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

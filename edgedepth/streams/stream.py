@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from edgedepth.core.errors import OptionError
+from edgedepth.core.heap import give_back
 from edgedepth.result import DepthResult
 from edgedepth.streams.options import StreamOptions
 from edgedepth.streams.pipeline import Pipeline
@@ -21,6 +22,10 @@ log = logging.getLogger("edgedepth")
 
 _PATIENCE_S = 5.0
 """For a source that is read and doesn't come back: a network camera may take half a minute."""
+
+
+_GIVEN_BACK_EVERY = 200
+"""Results after which memory that is free goes back to the system."""
 
 
 class ThreeSteps(Protocol):
@@ -134,6 +139,8 @@ class DepthStream:
             self.close()
             raise
         self._results += 1
+        if self._results % _GIVEN_BACK_EVERY == 0:
+            give_back()
         if result.encoded is not None:
             self._tiles += result.encoded.tiles
             self._tiles_of += result.encoded.of
