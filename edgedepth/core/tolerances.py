@@ -54,30 +54,30 @@ class Tolerance:
 #           abs_rel   max_rel   fov_deg   stage_max_rel   stage_mean_rel
 #   fp32    3.3e-7    2.1e-6    8e-6      1.7e-6          7.0e-7
 #   fp16    2.3e-4    1.7e-3    4e-3      8.5e-4          5.2e-4
-# and with OpenVINO, on a CPU that has bf16, on the mini's trained weights too:
+# and with OpenVINO, on a CPU that has bf16, likewise (fp32 and fp16 also on weights that were trained for a
+# shorter time):
 #   fp32    1.1e-6    2.0e-6    1.5e-5    2.9e-6          6.7e-7
 #   fp16    2.1e-4    1.3e-3    5e-3      6.8e-4          5.2e-4     weights in fp16, arithmetic in fp32
-#   bf16    2.7e-3    1.7e-2    7e-2      7.2e-3          4.4e-3     random weights; weights in fp16, arithmetic in bf16
-#   bf16    8.9e-3    2.4e-2    1.3e-1    3.8e-2          4.8e-3     trained weights; 1e-3 and less but for one picture,
-#                                                                    with much that is infinitely far
-# and Core ML packages of the trained mini on the evaluator (verify/mil), on photographs:
-#   fp16    1.7e-4    8.3e-4    5e-3      1.7e-3          8.7e-4
-#   int8    9.2e-3    3.0e-2    6e-2      7.1e-2          6.9e-3     int8 weights but for the most sensitive, arithmetic
-#                                                                    in fp16; the worst picture has much infinitely far
-# and in INT8 on the mini's trained weights and the three photographs, calibrated on six rendered scenes, so on other
-# pictures on purpose:
-#   int8    6.9e-3    2.3e-2    2.2e-1    3.5e-2          2.3e-2     ONNX Runtime, linear layers, smoothed
-#   int8    6.1e-3    2.3e-2    2.3e-1    4.7e-2          1.9e-2     OpenVINO by NNCF, linear layers, the rest in bf16
-#   int8    8.3e-3    3.6e-2    2.4e-1                               ONNX Runtime, the decoder's convolutions too
-# and in FP8 (E4M3), calibrated on six rendered scenes, in ONNX Runtime, on the golden frame and the three photographs:
+#   bf16    2.7e-3    1.7e-2    7e-2      7.2e-3          4.4e-3     weights in fp16, arithmetic in bf16
+# The mini's trained weights are harder to round. On the golden frame and four photographs, at bf16 on seven
+# rendered scenes too:
+#   fp16    3.2e-4    1.1e-3    1.6e-2    1.4e-3          7.9e-4     ONNX Runtime
+#   bf16    6.2e-3    3.5e-2    2.1e-1    2.3e-2          1.3e-2     OpenVINO; weights in fp16, arithmetic in bf16
+# and in INT8, calibrated on three rendered scenes, so on few and on other pictures on purpose:
+#   int8    1.7e-2    1.5e-1    5.2e-1    1.7e-1          9.8e-2     ONNX Runtime, linear layers
+#   int8    1.3e-2    9.5e-2    6.2e-1    7.4e-2          4.0e-2     OpenVINO by NNCF, linear layers, the rest in bf16
+# Both fail by the row below, which was made on weights of a shorter training and wasn't widened for them.
+# Of weights that were trained for a shorter time, and not measured since: Core ML packages on the evaluator
+# (verify/mil), and FP8 (E4M3) in ONNX Runtime, calibrated on six rendered scenes:
+#   fp16    1.7e-4    8.3e-4    5e-3      1.7e-3          8.7e-4     Core ML
+#   int8    9.2e-3    3.0e-2    6e-2      7.1e-2          6.9e-3     Core ML; int8 weights but for the most sensitive
 #   fp8     7.8e-3    2.9e-2    3.7e-1
-# (on four scenes, on the one picture with much that is infinitely far, 1.4e-2 and 5.2e-2; 7.5e-3 and less elsewhere)
 # What must fail: two tiles of a level that change places. On the trained mini and three photographs (three swaps at
-# full scale, one at half) that cost 1.2e-3 to 1.3e-2 in abs_rel, which the wider rows let pass, and 6.4e-2 to 1.9e-1 in
-# max_rel, which none does: no row may allow more than 5e-2 there.
-# depth_scale must tell a focal length that is 2 % off from rounding: measured were 2.2e-4 at fp16 on the trained
-# mini, and FOV errors of 2.4e-1 degrees at bf16, which are 0.5 %. INT8 and FP8 can't tell: calibrated on four frames,
-# without a search, INT8 itself cost 2.5 % on a photograph.
+# full scale, one at half) that cost 1.4e-3 to 2.1e-2 in abs_rel, which the wider rows let pass, and 6.2e-2 to 5.8e-1 in
+# max_rel, which none does: no row may allow more than 5e-2 there, though plain INT8 needs it.
+# depth_scale must tell a focal length that is 2 % off from rounding: measured were 3.1e-4 at fp16
+# and 4.7e-3 at bf16 on the trained mini. INT8 and FP8 can't tell: calibrated on three frames, without a search, INT8
+# itself cost 4.6 % on a photograph.
 # boundary_f1 is asked for by nobody: a picture with three edges loses a third of it when one ratio crosses a threshold.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(
@@ -97,18 +97,18 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=1e-2,
         stage_mean_rel=5e-3,
         depth_scale=5e-3,
-        reason="fp16 keeps 11 bits: 2.3e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
+        reason="fp16 keeps 11 bits: 3.2e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
         "and for devices that also add in fp16",
     ),
     "bf16": Tolerance(
-        abs_rel=2e-2,
+        abs_rel=1.5e-2,
         max_rel=5e-2,
         fov_deg=4e-1,
-        stage_max_rel=1e-1,
-        stage_mean_rel=1.5e-2,
+        stage_max_rel=6e-2,
+        stage_mean_rel=3e-2,
         depth_scale=1.5e-2,
-        reason="bf16 keeps 8 bits: 8.9e-3 was measured on the trained mini; the rest is room for wider and deeper "
-        "encoders, and for processors that round elsewhere",
+        reason="bf16 keeps 8 bits: 6.2e-3, and 1.3e-2 in the mean of a stage, were measured on the trained mini; the "
+        "rest is room for wider and deeper encoders, and for processors that round elsewhere",
     ),
     "int8": Tolerance(
         abs_rel=2e-2,
@@ -117,9 +117,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=1e-1,
         stage_mean_rel=5e-2,
         depth_scale=4e-2,
-        reason="INT8 keeps 8 bits of a whole tensor's range: 8.3e-3 was measured on the trained mini; the rest is room "
-        "for other calibration sets, for wider and deeper encoders, and for processors that round elsewhere. What a "
-        "bundle loses is in its manifest, and a budget limits it",
+        reason="INT8 keeps 8 bits of a whole tensor's range: 8.3e-3 was measured on the mini, trained for a shorter "
+        "time; the rest is room for other calibration sets, for wider and deeper encoders, and for processors that "
+        "round elsewhere. What a bundle loses is in its manifest, and a budget limits it",
     ),
     "fp8": Tolerance(
         abs_rel=2e-2,
@@ -128,8 +128,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=1e-1,
         stage_mean_rel=5e-2,
         depth_scale=4e-2,
-        reason="FP8 keeps 4 bits of each value and its magnitude: 7.8e-3 and 0.37 degrees were measured on the trained "
-        "mini; the rest is room for other calibration sets, and for GPUs that add in another order",
+        reason="FP8 keeps 4 bits of each value and its magnitude: 7.8e-3 and 0.37 degrees were measured on the mini, "
+        "trained for a shorter time; the rest is room for other calibration sets, and for GPUs that add in another "
+        "order",
     ),
 }
 
@@ -141,7 +142,7 @@ EIGHT_BIT_PICTURES = Tolerance(
     stage_max_rel=0.0,
     stage_mean_rel=0.0,
     reason="a resized picture has values between the levels of 8 bits: 2.3e-3 and 0.19 degrees were measured on the "
-    "trained mini; two tiles that change places cost 6.4e-2 in max_rel",
+    "mini, trained for a shorter time; two tiles that change places cost 6.2e-2 in max_rel",
 )
 """What rounding the resized picture may cost from end to end, whatever the precision; it compares no stages."""
 

@@ -28,7 +28,7 @@ def test_two_tiles_that_change_places_fail_at_every_precision(
             boxes[second] = replace(other, row=one.row, column=one.column)
         return boxes
 
-    photo = sample_photos()[2].pixels_rgb  # of the three the one that shows it least
+    photo = sample_photos()[0].pixels_rgb  # of the three the one that shows the first swap least, by 6.2e-2
     with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
         right = model.infer(photo).depth
     monkeypatch.setattr(tile_encoder, "tile_boxes", swapped)
