@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["StackedMuon"]
+__all__ = ["StackedMuon", "orthogonal"]
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
