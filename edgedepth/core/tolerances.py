@@ -131,9 +131,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=3e-1,
         stage_mean_rel=2e-1,
         depth_scale=8e-2,
-        reason="FP8 keeps 4 bits of each value and its magnitude: 4.4e-2 was measured on a photograph, calibrated on "
-        "six scenes, and 2.5e-2 on the mini's golden frame; the rest is room for other calibration sets, and for GPUs that "
-        "add in another order. Where that is too much: --fp16, or --int8 with a budget",
+        reason="FP8 keeps 4 bits of each value and its magnitude: 4.4e-2 was measured on a photograph, calibrated "
+        "on six scenes, and 2.5e-2 on the mini's golden frame; the rest is room for other calibration sets, and for "
+        "GPUs that add in another order. Where that is too much: --fp16, or --int8 with a budget",
     ),
 }
 
