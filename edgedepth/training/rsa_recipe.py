@@ -129,7 +129,7 @@ def train_rsa_mini(
     def built(name: str, settings: CacheSettings) -> SceneCache:
         return build_scene_cache(cache / name, settings, workers=workers, announce=announce, progress=progress)
 
-    places, tops = built("small", recipe.places), built("table-tops", recipe.table_tops)
+    places, tops = built("places", recipe.places), built("table-tops", recipe.table_tops)
     held_out = built("held-out", recipe.held_out)
     side = RSA_MINI.relative.preprocess.size
     if not folder.weights_file(recipe.relative.name).exists():

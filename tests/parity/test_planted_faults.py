@@ -34,6 +34,6 @@ def test_two_tiles_that_change_places_fail_at_every_precision_but_8_bits(
     monkeypatch.setattr(tile_encoder, "tile_boxes", swapped)
     with EdgeDepth("depth-pro-mini", backend="torch", color="rgb") as model:
         wrong = model.infer(photo).depth
-    # Rounding to INT8 or FP8 moves a sharp edge by as much, so their rows can't tell; the same code cuts their tiles.
+    # Rounding to INT8 or FP8 costs as much in the worst pixel: their rows can't tell. The same code cuts their tiles.
     rows = [tolerance.max_rel for precision, tolerance in TOLERANCES.items() if precision not in ("int8", "fp8")]
     assert compare_depth(wrong, right).max_rel > max(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,15 +67,6 @@ def test_a_damaged_line_and_what_follows_it_is_work_to_do_again(tmp_path: Path) 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="can't be written: No such file"):
         Journal(tmp_path / "no" / "j", HEADER)
-
-
-@pytest.fixture
-def file_size_limit() -> Iterator[Callable[[int], None]]:
-    """Sets the size in bytes from which on this process's writes fail, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="there are no file size limits on Windows")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # Python ignores the signal
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:

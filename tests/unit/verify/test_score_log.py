@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,24 +128,17 @@ def test_a_damaged_line_is_told_and_kept(written: Path, line: bytes) -> None:
     assert (written / SCORES).read_bytes() == b"".join(lines)
 
 
-@pytest.fixture
-def largest_file() -> Iterator[Callable[[int], None]]:
-    """Sets the size in bytes from which on this process's writes fail, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # Python ignores the signal
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("room", [0, 30])  # bytes: none, and for the beginning of a line
-def test_a_full_disk_is_told_and_loses_nothing(written: Path, largest_file: Callable[[int], None], room: int) -> None:
+def test_a_full_disk_is_told_and_loses_nothing(
+    written: Path, file_size_limit: Callable[[int], None], room: int
+) -> None:
     with ScoreLog(written, HEADER, resume=True) as log:
-        largest_file((written / SCORES).stat().st_size + room)
+        file_size_limit((written / SCORES).stat().st_size + room)
         with pytest.raises(OutputError, match="scores before are kept") as caught:
             log.add(score(3))
         assert "--resume" in caught.value.remedy
         assert "picture-3" not in log.scores
-    largest_file(1 << 30)
+    file_size_limit(1 << 30)
     with ScoreLog(written, HEADER, resume=True) as log:
         assert list(log.scores) == [f"picture-{index}" for index in range(3)]
         log.add(score(3))
@@ -153,8 +146,8 @@ def test_a_full_disk_is_told_and_loses_nothing(written: Path, largest_file: Call
         assert len(log.scores) == 4
 
 
-def test_a_disk_that_is_full_from_the_start(tmp_path: Path, largest_file: Callable[[int], None]) -> None:
-    largest_file(10)
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:
+    file_size_limit(10)
     with pytest.raises(OutputError, match="can't be written"):
         ScoreLog(tmp_path / "eval", HEADER, resume=False)
 
