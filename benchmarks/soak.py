@@ -82,7 +82,7 @@ def row(name: str, marks: list[Mark]) -> str:
 
 
 def judge(warm: list[Mark]) -> list[str]:
-    """RSS and its growth, the heap's growth, handles, threads, CPU time a frame and its drift.
+    """RSS, its growth, that of its lowest and highest, the heap's, handles, threads, CPU time a frame and its drift.
 
     From the median of the first fifth to that of the last: one reading has a frame more or less in it. Of the heap,
     from highest reading to highest: then a frame is in every step.
@@ -93,6 +93,7 @@ def judge(warm: list[Mark]) -> list[str]:
         return middle(map(value, warm[:fifth])), middle(map(value, warm[-fifth:]))
 
     rss, used = ends(lambda mark: mark.rss_bytes / 2**20), ends(lambda mark: mark.used_bytes / 2**20, max)
+    lows, highs = ends(lambda mark: mark.rss_low_bytes), ends(lambda mark: mark.rss_high_bytes)
     files, threads = ends(lambda mark: mark.files), ends(lambda mark: mark.threads)
     cpu_ms, wall_ms = (
         ends(lambda mark: 1e3 * mark.cpu_s / WINDOW),
@@ -101,10 +102,10 @@ def judge(warm: list[Mark]) -> list[str]:
     return [
         f"{rss[0]:.0f}",
         f"{rss[1] / rss[0] - 1:+.2%}",
+        f"{lows[1] / lows[0] - 1:+.2%}, {highs[1] / highs[0] - 1:+.2%}" if lows[0] and highs[0] else "-",
         f"{used[1] - used[0]:+.2f}" if used[0] > 0 else "-",
         f"{files[1] - files[0]:+.0f}, {threads[1] - threads[0]:+.0f}",
-        f"{cpu_ms[0]:.1f}",
-        f"{cpu_ms[1] / cpu_ms[0] - 1:+.1%}",
+        f"{cpu_ms[0]:.1f}, {cpu_ms[1] / cpu_ms[0] - 1:+.1%}",
         f"{wall_ms[0]:.0f}, {wall_ms[1] / wall_ms[0] - 1:+.0%}",
     ]
 
@@ -121,15 +122,16 @@ frame takes by the clock swings with the neighbours' load, so that drift is judg
 `reuse=0.01`, each model on one thread in a process of its own. A square moves in {moves}. "decoded" counts the frames
 that the network ran for, "tiles" what was encoded of them.
 
-| model | frames | decoded | tiles | RSS MiB | growth | heap MiB | handles, threads | CPU ms | drift | wall ms, drift |
+| model | frames | decoded | tiles | RSS MiB | growth | lowest, highest | heap MiB | handles, threads | CPU ms, drift | wall ms |
 |---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 Growth is from the end of the warm-up to the end, of the longest run where there were several: medians of the first and
-the last fifth. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the heaps of the
-stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the growth of what
-is allocated and not given back (glibc's mallinfo2), from highest reading to highest, when a frame is in every step; a
-leak would show in it. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than 20000
+the last fifth, of a reading every 200 frames. "lowest, highest" is the growth of the lowest and the highest of the 200
+readings between, one a frame. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the
+heaps of the stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the
+growth of what is allocated and not given back (glibc's mallinfo2), from highest reading to highest, when a frame is in
+every step; a leak would show in it. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than 20000
 frames is no proof over 20000.
 
 ## Faults on purpose

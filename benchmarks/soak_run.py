@@ -32,6 +32,8 @@ WINDOW = 200
 class Mark:
     """A line of the journal: a window of frames, and the process at its end.
 
+    A reading of memory depends on what the frames on their way hold at that moment, so there are the window's lowest
+    and highest too, of a reading a frame; 0 in journals that were written before there were any.
     `used_bytes` is what the process holds of the C library's heap: it tells a leak from a heap that has become
     scattered. -1 where the C library doesn't tell. `cpu_s` and `wall_s` are of the window.
     """
@@ -46,6 +48,8 @@ class Mark:
     wall_s: float
     tiles: int
     decoded: int
+    rss_low_bytes: int = 0
+    rss_high_bytes: int = 0
 
 
 def main() -> None:
@@ -90,6 +94,7 @@ def soak(journal: Path, model: EdgeDepth, frames: Iterator[np.ndarray], done: in
     process = psutil.Process()
     run = f"{process.pid} {process.create_time():.0f}"
     tiles = decoded = 0
+    readings: list[int] = []
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     with model, model.stream(frames, reuse=0.01) as results, journal.open("a", encoding="utf-8") as file:
         for number, result in enumerate(results, start=done + 1):
@@ -97,6 +102,7 @@ def soak(journal: Path, model: EdgeDepth, frames: Iterator[np.ndarray], done: in
                 tiles += result.encoded.tiles
                 decoded += bool(result.encoded.stages)
             del result
+            readings.append(process.memory_info().rss)
             if number % WINDOW:
                 continue
             gc.collect()
@@ -111,10 +117,13 @@ def soak(journal: Path, model: EdgeDepth, frames: Iterator[np.ndarray], done: in
                 wall_s=time.perf_counter() - wall_s,
                 tiles=tiles,
                 decoded=decoded,
+                rss_low_bytes=min(readings),
+                rss_high_bytes=max(readings),
             )
             file.write(json.dumps(asdict(mark)) + "\n")
             file.flush()
             tiles = decoded = 0
+            readings.clear()
             cpu_s, wall_s = time.process_time(), time.perf_counter()
 
 

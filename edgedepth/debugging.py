@@ -312,6 +312,7 @@ def _depth_link(what: str, parity: PictureParity, tolerance: Tolerance) -> Link:
         parity.max_rel <= tolerance.max_rel
         and parity.abs_rel <= tolerance.abs_rel
         and parity.fov_deg <= tolerance.fov_deg
+        and not parity.lost_structure > tolerance.lost_structure  # NaN: there was none to lose
     )
     told = f"depth scale {parity.depth_scale:.4f}, correlation {parity.correlation:.6f}"
     return Link(what=what, max_rel=parity.max_rel, mean_rel=parity.abs_rel, good=good, told=told)

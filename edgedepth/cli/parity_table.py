@@ -57,11 +57,13 @@ def print_report(report: ParityReport) -> None:
 def _end_to_end(report: ParityReport, whole: EndToEnd) -> list[tuple[str, str, str]]:
     tolerance = report.tolerance
     edges = "no edges" if math.isnan(whole.boundary_f1) else f"{whole.boundary_f1:.4f}"
+    shapes = "no shapes" if math.isnan(whole.lost_structure) else f"{whole.lost_structure:.2e}"
     asked = f"≥ {tolerance.boundary_f1:g}" if tolerance.boundary_f1 else ""
     return [
         ("AbsRel", f"{whole.abs_rel:.2e}", f"≤ {tolerance.abs_rel:.0e}"),
         ("max rel", f"{whole.max_rel:.2e}", f"≤ {tolerance.max_rel:.0e}"),
         ("δ1", f"{whole.delta1:.6f}", ""),
+        ("lost structure", shapes, f"≤ {tolerance.lost_structure:.0e}"),
         ("boundary F1", edges, asked),
         ("FOV °", f"{whole.fov_deg:.2e}", f"≤ {tolerance.fov_deg:.0e}"),
         ("depth scale", f"{whole.depth_scale:.5f}", f"1 ± {tolerance.depth_scale:.0e}"),

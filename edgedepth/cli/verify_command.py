@@ -51,6 +51,7 @@ _LIMITS = {
     "--max-rel": ("max_rel", "relative error of the worst pixel, on inverse depth"),
     "--max-fov-deg": ("fov_deg", "degrees between the fields of view"),
     "--max-scale-error": ("depth_scale", "distance of the least-squares depth scale from 1"),
+    "--max-lost-structure": ("lost_structure", "1 - correlation of the shapes in the worst of 64 cells"),
     "--min-boundary-f1": ("boundary_f1", "share of the reference's own edges"),
     "--max-stage-rel": ("stage_max_rel", "largest error of a stage over its largest value"),
     "--max-stage-mean-rel": ("stage_mean_rel", "mean error of a stage over its mean size"),

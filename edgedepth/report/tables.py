@@ -23,6 +23,7 @@ _STAGE_ORDER = (
 )
 _ABS_REL_HELP = "mean of |d − r| / r, r the reference's depth; the worst picture"
 _EDGES_HELP = "how far occluding edges agree with the reference's own; 1 is wholly"
+_SHAPES_HELP = "1 - correlation of inverse depths within the worst of 8 x 8 cells"
 _P50_HELP = "median of the timed frames, from picture to metres"
 
 
@@ -73,6 +74,7 @@ def accuracy_table(rows: Sequence[Row]) -> Table | None:
                 label="δ1.25", help="share of pixels with max(d/r, r/d) < 1.25",
                 values=_parity(kept, "delta1"), digits=6,
             ),
+            Column(label="lost structure", help=_SHAPES_HELP, values=_parity(kept, "lost_structure"), errors=True),
             Column(label="boundary F1", help=_EDGES_HELP, values=_parity(kept, "boundary_f1"), digits=4),
             Column(
                 label="FOV error", unit="°", help="between the fields of view",

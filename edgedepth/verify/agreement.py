@@ -15,6 +15,7 @@ from edgedepth.core.session import Array
 from edgedepth.verify.boundaries import boundary_share
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.metrics import fit_linear
+from edgedepth.verify.structure import lost_structure
 
 __all__ = ["PictureParity", "WorstPixel", "compare_picture", "fit_depth", "is_one_colour"]
 
@@ -50,6 +51,7 @@ class PictureParity:
         max_rel: of the worst pixel, on inverse depth (depth_errors.py).
         fov_deg: degrees between the fields of view; 0 where neither model has one.
         boundary_f1: of d against r's own edges, over what r itself reaches; NaN for a picture without an edge.
+        lost_structure: 1 - correlation of the shapes in the worst cell (structure.py); NaN for a picture without any.
         depth_scale: by least squares, 1/d = 1/r / depth_scale + inverse_shift: 1.02 is two percent too far.
         inverse_shift: likewise, in 1/m.
         correlation: of 1/d and 1/r: near 1 beside a wrong scale means that the scale is all that is wrong. NaN where
@@ -63,6 +65,7 @@ class PictureParity:
     max_rel: float
     fov_deg: float = 0.0
     boundary_f1: float = math.nan
+    lost_structure: float = math.nan
     depth_scale: float = 1.0
     inverse_shift: float = 0.0
     correlation: float = 1.0
@@ -93,6 +96,7 @@ def compare_picture(
         max_rel=error.max_rel,
         fov_deg=_fov_error(fov_deg, reference_fov_deg),
         boundary_f1=boundary_share(thin_depth, thin_reference) if usable else 0.0,
+        lost_structure=lost_structure(thin_depth, thin_reference) if usable else math.inf,
         depth_scale=scale,
         inverse_shift=shift,
         correlation=correlation,

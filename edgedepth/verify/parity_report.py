@@ -50,6 +50,7 @@ class EndToEnd:
     max_rel: float
     fov_deg: float
     boundary_f1: float
+    lost_structure: float
     depth_scale: float
     inverse_shift: float
     correlation: float
@@ -242,6 +243,7 @@ def _worst_of(pictures: Sequence[PictureParity]) -> EndToEnd:
     with np.errstate(divide="ignore", invalid="ignore"):
         off = np.abs(np.log(scales))
     shares = column("boundary_f1")
+    losses = column("lost_structure")
     correlations = column("correlation")
     return EndToEnd(
         # numpy's max and min keep a NaN, which Python's drop.
@@ -250,6 +252,7 @@ def _worst_of(pictures: Sequence[PictureParity]) -> EndToEnd:
         max_rel=float(column("max_rel").max()),
         fov_deg=float(column("fov_deg").max()),
         boundary_f1=math.nan if np.isnan(shares).all() else float(np.nanmin(shares)),
+        lost_structure=math.nan if np.isnan(losses).all() else float(np.nanmax(losses)),
         depth_scale=float(scales[largest(off)]),
         inverse_shift=float(column("inverse_shift")[largest(np.abs(column("inverse_shift")))]),
         correlation=math.nan if np.isnan(correlations).all() else float(np.nanmin(correlations)),
@@ -266,6 +269,11 @@ def _short_of(whole: EndToEnd, tolerance: Tolerance) -> list[str]:
         found.append(
             f"end to end depth_scale is {whole.depth_scale:.4f}; 1 ± {tolerance.depth_scale:.3g} is allowed: depths "
             "are wrong by a constant factor, as a wrong focal length makes them"
+        )
+    if whole.lost_structure > tolerance.lost_structure:  # NaN: there was none to lose
+        found.append(
+            f"end to end lost_structure is {whole.lost_structure:.3g}; at most {tolerance.lost_structure:.3g} is "
+            "allowed: a part of the picture shows other shapes, as misplaced tiles make them"
         )
     if whole.boundary_f1 < tolerance.boundary_f1:  # NaN, where there is no edge, is not short of anything
         found.append(

@@ -83,6 +83,7 @@ def test_figures_tell_where_and_of_what_kind(cli: Cli, bundle: Path, photos: Pat
     [
         ("--max-absrel", "0", "end to end abs_rel is"),
         ("--max-rel", "0", "end to end max_rel is"),
+        ("--max-lost-structure", "0", "end to end lost_structure is"),
         ("--max-stage-rel", "0", "stage patch_encoder max_rel is"),
     ],
 )

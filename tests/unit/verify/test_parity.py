@@ -234,6 +234,8 @@ def scored(*max_rels: float, mean_rel: float = 0.0) -> StageScore:
         ({"decoder": scored()}, [PERFECT, NO_FOV], "end to end fov_deg is nan"),
         ({"decoder": scored()}, [PERFECT, NOWHERE], "end to end abs_rel is nan"),
         ({"decoder": scored(0.0, np.nan)}, [PERFECT], "stage decoder max_rel is nan"),
+        ({"decoder": scored()}, [PERFECT, replace(PERFECT, lost_structure=0.21)], "other shapes, as misplaced tiles"),
+        ({"decoder": scored()}, [replace(PERFECT, lost_structure=np.inf)], "end to end lost_structure is inf"),
         ({"decoder": scored(mean_rel=1.1e-4)}, [PERFECT], "stage decoder mean_rel is 0.00011"),
         ({"decoder": scored(1.1e-4)}, [PERFECT], "stage decoder max_rel is 0.00011"),
     ],
@@ -247,6 +249,10 @@ def test_what_is_empty_or_short_fails(scores: dict[str, StageScore], errors: lis
 def test_just_inside_the_tolerance_passes() -> None:
     error = replace(PERFECT, abs_rel=1e-4, max_rel=1e-3, fov_deg=1e-2)
     assert judge({"decoder": scored(1e-4)}, [error], tolerance=TOLERANCE).passed
+    whole = judge({"decoder": scored()}, [error, replace(error, lost_structure=0.2)], tolerance=TOLERANCE)
+    assert whole.passed  # of a picture without shapes, and of another
+    assert whole.end_to_end is not None
+    assert whole.end_to_end.lost_structure == 0.2
 
 
 @dataclass(frozen=True)
