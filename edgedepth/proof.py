@@ -62,10 +62,12 @@ def prove(
     Raises:
         SelfTestError: it came out wrong; with the stage that differs first, and what is known of the version.
     """
-    golden = bundle.manifest.golden
+    golden, tolerance = bundle.manifest.golden, tolerance_for(bundle.manifest.precision)
     log.info("first use of %s on this device: running its golden frame", bundle.path)
     try:
-        abs_rel = run_self_test(predictor, golden, bundle.file(golden.path))
+        abs_rel = run_self_test(
+            predictor, golden, bundle.file(golden.path), max_lost_structure=tolerance.lost_structure
+        )
     except SelfTestError as error:
         stage = _differing_stage(bundle, open_stage, tile_batch)
         told = "; ".join(filter(None, (error.problem, stage, known_bad)))

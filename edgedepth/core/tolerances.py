@@ -93,6 +93,7 @@ class Tolerance:
 #   bf16    3.0e-3
 #   int8    7.5e-2    ONNX Runtime, calibrated on three scenes, with a budget; OpenVINO, on six, without: 1.1e-1
 #   fp8     3.1e-1    calibrated on six scenes; of those three photographs 1.1e-1
+# There is much room at fp16 and bf16: noise as large as abs_rel allows loses (abs_rel / 2e-2)^2 / 2 of a gentle slope.
 # depth_scale must tell a focal length that is 2 % off from rounding: measured were 3.1e-4 at fp16
 # and 4.7e-3 at bf16 on the trained mini. INT8 and FP8 can't tell: calibrated on three frames, without a search, INT8
 # itself cost 4.6 % on a photograph.
@@ -105,7 +106,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=1e-4,
         stage_mean_rel=2e-5,
         depth_scale=1e-3,
-        lost_structure=1e-4,
+        lost_structure=1e-3,
         reason="kernels add float32 products in another order: 3.3e-7 was measured on the mini; the rest is room for "
         "wider and deeper encoders and for other devices",
     ),
@@ -116,7 +117,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=1e-2,
         stage_mean_rel=5e-3,
         depth_scale=5e-3,
-        lost_structure=5e-3,
+        lost_structure=3e-2,
         reason="fp16 keeps 11 bits: 3.2e-4 was measured on the mini; the rest is room for wider and deeper encoders, "
         "and for devices that also add in fp16",
     ),
@@ -127,7 +128,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         stage_max_rel=6e-2,
         stage_mean_rel=3e-2,
         depth_scale=1.5e-2,
-        lost_structure=3e-2,
+        lost_structure=1e-1,
         reason="bf16 keeps 8 bits: 6.2e-3, and 1.3e-2 in the mean of a stage, were measured on the trained mini; the "
         "rest is room for wider and deeper encoders, and for processors that round elsewhere",
     ),

@@ -199,10 +199,11 @@ class _Work:
             self.prepared.mixer.artefact(name, best.kept)
         self.progress("golden frame", 0, 1)
         golden = self.prepared.fp32.manifest.golden
-        allowed = replace(golden, max_abs_rel=tolerance_for("int8").abs_rel, reason=tolerance_for("int8").reason)
+        tolerance, path = tolerance_for("int8"), self.prepared.fp32.file(golden.path)
+        allowed = replace(golden, max_abs_rel=tolerance.abs_rel, reason=tolerance.reason)
         try:
             with self.prepared.mixer.program(best.kept) as program:
-                run_self_test(program, allowed, self.prepared.fp32.file(golden.path))
+                run_self_test(program, allowed, path, max_lost_structure=tolerance.lost_structure)
         except SelfTestError as error:
             raise QuantizationError(
                 f"INT8 breaks this model's golden frame, and would not be served: {error.problem}",

@@ -214,7 +214,7 @@ def _quantise(
 def _prove(program: CanonicalProgram, golden: Golden, path: Path) -> None:
     """No bundle is written that EdgeDepth would refuse to serve."""
     try:
-        run_self_test(program, golden, path)
+        run_self_test(program, golden, path, max_lost_structure=tolerance_for("fp8").lost_structure)
     except SelfTestError as error:
         raise QuantizationError(
             f"FP8 breaks this model's golden frame, and would not be served: {error.problem}",

@@ -18,19 +18,22 @@ from edgedepth.core.reading import read_arrays
 from edgedepth.core.session import Array
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verify.parity import Predictor
+from edgedepth.verify.structure import lost_structure
 
 __all__ = ["differing_stage", "golden_frame", "golden_outputs", "run_self_test"]
 
 _LIMIT = 512 << 20  # bytes: a frame and a depth map of 8192 x 8192, and some values of each stage
 
 
-def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
+def run_self_test(predictor: Predictor, golden: Golden, path: Path, *, max_lost_structure: float) -> float:
     """Run a bundle's golden frame and compare its depth in metres.
 
     Args:
         predictor: the bundle's program on the device to be proven.
         golden: the manifest's record of it.
         path: the .npz.
+        max_lost_structure: how much of the shapes may be lost in any part of the frame (structure.py): at 8 bits tiles
+            that change places hide behind max_abs_rel.
 
     Returns:
         The mean of |depth - golden| / golden.
@@ -51,6 +54,13 @@ def run_self_test(predictor: Predictor, golden: Golden, path: Path) -> float:
         raise SelfTestError(
             f"this device doesn't reproduce the golden depth: AbsRel {abs_rel:.3g}, "
             f"at most {golden.max_abs_rel:.3g} is allowed ({golden.reason})",
+            remedy=refuse,
+        )
+    lost = lost_structure(prediction.depth, depth)
+    if lost > max_lost_structure:  # NaN: there was none to lose
+        raise SelfTestError(
+            "this device doesn't reproduce the golden depth: a part of the frame shows other shapes, 1 - correlation "
+            f"is {lost:.3g}, at most {max_lost_structure:.3g} is allowed",
             remedy=refuse,
         )
     return abs_rel

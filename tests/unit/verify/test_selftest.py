@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgedepth.core.errors import BundleTamperedError, OptionError, SelfTestErro
 from edgedepth.core.manifest import Golden
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec
+from edgedepth.core.tolerances import tolerance_for
 from edgedepth.exporters.golden import write_golden
 from edgedepth.models.loading import LoadedModel
 from edgedepth.models.module_session import module_stages
@@ -21,6 +23,9 @@ from edgedepth.programs.stages import StagePool
 from edgedepth.verify.selftest import run_self_test
 
 Alter = Callable[[dict[str, Array]], Mapping[str, Array]]
+
+
+LOST = tolerance_for("fp16").lost_structure
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def device(mini: LoadedModel, stage: str = "", alter: Alter = dict, tile_batch: 
 
 def test_a_right_device_passes_with_any_micro_batch(mini: LoadedModel, golden: tuple[Golden, Path]) -> None:
     # float32 sums in another order: core/tolerances.py, fp32
-    assert run_self_test(device(mini, tile_batch=7), *golden) <= 1e-4
+    assert run_self_test(device(mini, tile_batch=7), *golden, max_lost_structure=LOST) <= 1e-4
 
 
 def swapped_tiles(outputs: dict[str, Array]) -> dict[str, Array]:
@@ -88,12 +93,26 @@ def not_a_number(outputs: dict[str, Array]) -> dict[str, Array]:
 )
 def test_a_wrong_device_is_refused(mini: LoadedModel, golden: tuple[Golden, Path], stage: str, alter: Alter) -> None:
     with pytest.raises(SelfTestError):
-        run_self_test(device(mini, stage, alter), *golden)
+        run_self_test(device(mini, stage, alter), *golden, max_lost_structure=LOST)
+
+
+def test_two_tiles_in_each_others_place_are_refused_even_where_abs_rel_lets_them_pass(
+    mini: LoadedModel, golden: tuple[Golden, Path]
+) -> None:
+    def exchanged(outputs: dict[str, Array]) -> dict[str, Array]:
+        order = [1, 0, 2, 3, 4]
+        return {name: np.ascontiguousarray(array[order]) for name, array in outputs.items()}
+
+    eight_bits, wide = tolerance_for("int8"), replace(golden[0], max_abs_rel=0.5)
+    with pytest.raises(SelfTestError, match="a part of the frame shows other shapes"):
+        run_self_test(
+            device(mini, "patch_encoder", exchanged), wide, golden[1], max_lost_structure=eight_bits.lost_structure
+        )
 
 
 def test_an_option_that_does_not_fit_is_not_the_devices_fault(mini: LoadedModel, golden: tuple[Golden, Path]) -> None:
     with pytest.raises(OptionError):
-        run_self_test(device(mini, tile_batch=36), *golden)
+        run_self_test(device(mini, tile_batch=36), *golden, max_lost_structure=LOST)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"not an archive"])
@@ -103,4 +122,4 @@ def test_a_golden_file_that_is_none(
     path = tmp_path / "golden.npz"
     path.write_bytes(content)
     with pytest.raises(BundleTamperedError, match="is not a golden frame"):
-        run_self_test(device(mini), golden[0], path)
+        run_self_test(device(mini), golden[0], path, max_lost_structure=LOST)
