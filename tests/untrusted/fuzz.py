@@ -140,10 +140,11 @@ def _guided(atheris: Any, parse: Parser, seconds: int, seed: int, corpus: Path |
         tally.count(parse(content))
         if tally.is_over():
             print(tally.row(parse.name, "atheris"), flush=True)
+            passing.cleanup()
             os._exit(0)  # libFuzzer itself counts the time on the wall
 
-    with tempfile.TemporaryDirectory() as passing:
-        folder = corpus or Path(passing)
+    with (passing := tempfile.TemporaryDirectory()):
+        folder = corpus or Path(passing.name)
         folder.mkdir(parents=True, exist_ok=True)
         for number, content in enumerate(parse.target.whole):
             (folder / f"whole-{number}").write_bytes(content)
