@@ -135,7 +135,8 @@ def test_a_sound_bundle_and_its_peer_are_timed(taken: tuple[list[Contender], Pat
         # Each process's own: an interpreter with numpy and OpenCV at least, and never all together.
         assert 50e6 < (timing.peak_rss_bytes or 0) < 3e9
         assert timing.flops == flops_of("depth-pro-mini")  # which tests/parity/test_work.py checks
-        assert 0 < (timing.ceiling_fraction or 0) < 1
+        # It is a time, and may pass 1 where the ceiling was measured at a busier moment than the frames.
+        assert (timing.ceiling_fraction or 0) > 0
     assert {"patch_encoder", "image_encoder", "decoder", "fov"} <= set(sound.timing.stages)  # type: ignore[union-attr]
 
 
