@@ -116,14 +116,19 @@ OnceARun = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
+def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnceARun]:
     """Makes a folder by its name, once for all workers: exports take seconds.
 
-    Each worker gets a copy: what verify and bench keep in a bundle stays its own. (onnx opens no weights behind links.)
+    Each worker gets a copy. (onnx opens no weights behind links.) A test that writes into it changes what the tests
+    after it find, in whatever order they run: that is told at the end.
     """
     mine = tmp_path_factory.getbasetemp()
     everyones = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "once"
     everyones.mkdir(exist_ok=True)
+    shared: dict[Path, set[str]] = {}
+
+    def files(folder: Path) -> set[str]:
+        return {f"{file.relative_to(folder)}: {file.stat().st_size} bytes" for file in folder.rglob("*")}
 
     def folder(name: str, make: Callable[[Path], object]) -> Path:
         made, unfinished = everyones / name, everyones / f"{name}.unfinished"
@@ -131,9 +136,14 @@ def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> OnceARun:
             if not made.exists():
                 make(unfinished)
                 unfinished.rename(made)
-        return shutil.copytree(made, tmp_path_factory.mktemp(name) / "bundle")
+        copy = shutil.copytree(made, tmp_path_factory.mktemp(name) / "bundle")
+        if (copy / "manifest.json").exists():  # a bundle; graphs are taken out of their copies
+            shared[copy] = files(copy)
+        return copy
 
-    return folder
+    yield folder
+    changed = {folder: sorted(files(folder) ^ before) for folder, before in shared.items()}
+    assert not any(changed.values()), f"tests changed what they share: {changed}"
 
 
 class _Digest(pickle.Pickler):

@@ -52,7 +52,7 @@ def test_inspect_shows_the_manifest(cli: Cli, mini_bundle: Path) -> None:
 
 @pytest.mark.usefixtures("known_tiny")
 def test_verify_passes_and_keeps_its_contract(cli: Cli, tiny_bundle: Path, photos: Path) -> None:
-    done = cli("verify", tiny_bundle, "--images", photos, "--json")
+    done = cli("verify", tiny_bundle, "--images", photos, "--no-save", "--json")
     assert done.code == 0
     report = done.json
     assert report["passed"] is True
@@ -61,11 +61,11 @@ def test_verify_passes_and_keeps_its_contract(cli: Cli, tiny_bundle: Path, photo
     assert set(report["stages"]) == {"patch_encoder", "image_encoder", "decoder", "fov"}
     assert all(set(stage) >= {"max_rel", "mean_rel"} for stage in report["stages"].values())
     assert report["end_to_end"]["delta1"] == 1.0
-    assert "passed on 2 pictures" in cli("verify", tiny_bundle, "--images", photos).out
+    assert "passed on 2 pictures" in cli("verify", tiny_bundle, "--images", photos, "--no-save").out
 
 
 def test_verify_without_images_takes_the_sample_photographs(cli: Cli, mini_bundle: Path) -> None:
-    assert cli("verify", mini_bundle, "--json").json["images"] == 3
+    assert cli("verify", mini_bundle, "--no-save", "--json").json["images"] == 3
 
 
 def with_changed_weight(bundle: Path, stage: str, out: Path) -> Path:
