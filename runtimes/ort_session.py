@@ -20,6 +20,7 @@ from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
+from edgedepth.runtimes.ort_arena import give_back, use_shared_arena
 
 __all__ = ["OrtBackend", "OrtSession", "check_started", "providers_for"]
 
@@ -146,7 +147,9 @@ class OrtSession(DeclaredSession):
 
     def close(self) -> None:
         """Free the weights and buffers."""
-        self._session = None
+        if self._session is not None:
+            self._session = None
+            give_back()
 
 
 def _onnxruntime() -> Any:
@@ -160,7 +163,7 @@ def _load(path: Path, options: SessionOptions, without: Sequence[str]) -> Any:
     try:
         session = ort.InferenceSession(
             str(path),
-            _session_options(ort, options),
+            _session_options(ort, options, [name for name, _ in providers]),
             providers=providers,
             enable_fallback=0,
             disabled_optimizers=list(without),
@@ -201,19 +204,12 @@ def check_started(wanted: str, started: Sequence[str], device: str) -> None:
     _log.warning("onnxruntime could not start %s; running on %s", wanted, ", ".join(started))
 
 
-def _session_options(ort: Any, options: SessionOptions) -> Any:
+def _session_options(ort: Any, options: SessionOptions, providers: Sequence[str]) -> Any:
     chosen = ort.SessionOptions()
-    # Measured on 2 cores with a ViT of 86 M parameters (344 MB), 5 tiles of 384: memory above the import, peak and
-    # kept between runs, and the fastest run:
-    #   default                   1014 MB, 1040 MB, 1.75 s
-    #   no arena                   696 MB,  412 MB, 1.92 s   <- this
-    #   no memory pattern          704 MB,  722 MB, 1.85 s
-    #   neither                    765 MB,  634 MB, 1.78 s
-    #   arena shrunk each run      716 MB,  433 MB, 1.90 s
-    #   no arena, no prepacking    696 MB,  412 MB, 1.97 s
-    # What a stage keeps is kept by all four at once, so it counts most. Lower levels of graph optimisation were
-    # neither faster nor smaller.
-    chosen.enable_cpu_mem_arena = False
+    if providers == [_CPU]:
+        use_shared_arena(ort, chosen)
+    else:
+        chosen.enable_cpu_mem_arena = False  # what CUDA leaves to the CPU is small
     chosen.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it as well
     if options.threads is not None:
         chosen.intra_op_num_threads = options.threads

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +23,10 @@ from edgedepth.core.bundle import open_bundle
 from edgedepth.core.errors import BundleTamperedError, DeviceError, MissingExtraError, OptionError, StageError
 from edgedepth.core.spec import StageSpec, TensorSpec
 from edgedepth.runtimes.base import SessionOptions, backend_named
+from edgedepth.runtimes.ort_arena import _IDENTITY
 from edgedepth.runtimes.ort_session import OrtBackend, OrtSession, check_started, providers_for
 
+REPOSITORY = Path(__file__).parents[3]
 CPU_ONLY = ["CPUExecutionProvider"]
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CPU = SessionOptions(device="cpu")
@@ -181,3 +187,71 @@ class TestMemory:
         grown = psutil.Process().memory_info().rss - before
         assert grown < 20e6  # a copy of either would be 63 MB
         assert (out["y"] == 2).all()
+
+    def test_two_sessions_use_the_same_memory_and_the_last_gives_it_back(self, tmp_path: Path) -> None:
+        """Four operations on 63 MB each: a tensor between them is kept for whichever session runs next."""
+        import psutil
+
+        names = ("x", "first", "second", "third", "y")
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 3)) for name in "xy"]
+        nodes = [helper.make_node("Softmax", [x], [y], axis=1) for x, y in pairwise(names)]
+        path = tmp_path / "double.onnx"
+        graph = helper.make_graph(nodes, "double", values[:1], values[1:])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), str(path))
+        feeds, out = {"x": np.ones((5 << 20, 3), np.float32)}, {"y": np.ones((5 << 20, 3), np.float32)}
+
+        def grown() -> float:
+            return (psutil.Process().memory_info().rss - before) / 63e6
+
+        sessions = [OrtSession(path, DOUBLE, CPU) for _ in range(2)]
+        before = psutil.Process().memory_info().rss
+        sessions[0].run(feeds, out)
+        of_one = grown()
+        assert of_one > 0.9  # tensors; the bounds leave a tenth for what the process does besides
+        sessions[1].run(feeds, out)
+        assert grown() < of_one + 0.1
+        sessions[0].close()
+        sessions[1].close()
+        assert grown() < 0.1
+        sessions[0].close()  # twice is no mistake
+
+    def test_what_shrinks_the_arena_is_a_graph(self) -> None:
+        graph = onnx.load_from_string(_IDENTITY)
+        onnx.checker.check_model(graph, full_check=True)
+        assert [node.op_type for node in graph.graph.node] == ["Identity"]
+
+    @pytest.mark.parametrize("refused", [False, True], ids=["this onnxruntime", "1.18 keeps the first"])
+    def test_an_arena_that_the_application_registered_is_no_obstacle(self, double: Path, refused: bool) -> None:
+        """What 1.18.1 says was tried there; it needs numpy 1."""
+        code = f"""
+            import numpy as np, onnxruntime as ort
+            kind, register = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.create_and_register_allocator
+            register(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
+            def refuse(*_):
+                raise RuntimeError("An allocator for this device has already been registered for sharing.")
+            ort.create_and_register_allocator = refuse if {refused} else register
+            from tests.unit.runtimes.test_ort_session import CPU, DOUBLE, OrtSession, Path
+            session = OrtSession(Path({str(double)!r}), DOUBLE, CPU)
+            assert session.run({{"x": np.ones((2, 3), np.float32)}})["y"].sum() == 12
+            session.close()
+        """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=REPOSITORY, timeout=100)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+    def test_a_fork_has_an_arena_of_its_own(self, double: Path) -> None:
+        """Its parent's may be locked for ever: the thread that held it isn't in the fork."""
+        code = f"""
+            import os
+            import numpy as np
+            from edgedepth.runtimes import ort_arena
+            from tests.unit.runtimes.test_ort_session import CPU, DOUBLE, OrtSession, Path
+            path, feeds = Path({str(double)!r}), {{"x": np.ones((2, 3), np.float32)}}
+            session = OrtSession(path, DOUBLE, CPU)
+            ort_arena._lock.acquire()
+            if (child := os.fork()) == 0:
+                before = list(ort_arena._registered)
+                twelve = OrtSession(path, DOUBLE, CPU).run(feeds)["y"].sum()
+                os._exit(0 if not before and ort_arena._registered and twelve == 12 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=REPOSITORY, timeout=100)
