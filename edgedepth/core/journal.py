@@ -6,6 +6,7 @@ disk is dropped when the file is opened again.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 
 from edgedepth.core.errors import OutputError
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "append_entry"]
 
 Plain = Mapping[str, Any]
 
@@ -53,17 +54,25 @@ class Journal:
         Raises:
             OutputError: it can't be written: a full disk. What was kept before stays.
         """
-        line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
         try:
-            written = self._file.write(line)
+            append_entry(self._file, entry)
         except OSError as error:
             raise _cannot_write(self.path, error.strerror or str(error)) from error
-        if written != len(line):  # the disk took the line's beginning; the next write would have told why
-            raise _cannot_write(self.path, "the disk is full")
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
         self._file.close()
+
+
+def append_entry(file: BinaryIO, entry: Plain) -> None:
+    """Write an entry as one line to an unbuffered file.
+
+    Raises:
+        OSError: it can't be written, or only its beginning was.
+    """
+    line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
+    if file.write(line) != len(line):  # the next write would have told why
+        raise OSError(errno.ENOSPC, "the disk is full")
 
 
 def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NoReturn
 
 from edgedepth.core.errors import EdgeDepthError, OptionError, OutputError
+from edgedepth.core.journal import append_entry
 from edgedepth.core.plain import from_plain, to_plain
 from edgedepth.verify.baselines import Baselines
 from edgedepth.verify.evaluation import ImageScore
@@ -86,13 +87,10 @@ class ScoreLog:
         self.close()
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
         try:
-            written = self._file.write(line)
+            append_entry(self._file, entry)
         except OSError as error:
             _refuse_write(self.path, error.strerror or str(error), error)
-        if written != len(line):  # the disk took the line's beginning; the next write would have told why
-            _refuse_write(self.path, "the disk is full", None)
 
     def _read(self, lines: list[bytes], header: Header) -> None:
         for number, line in enumerate(lines, start=1):
@@ -172,7 +170,7 @@ def _check_same(path: Path, found: Mapping[str, Any], meant: Header) -> None:
                 )
 
 
-def _refuse_write(path: Path, reason: str, cause: OSError | None) -> NoReturn:
+def _refuse_write(path: Path, reason: str, cause: OSError) -> NoReturn:
     raise OutputError(
         f"{path} can't be written: {reason}; the scores before are kept",
         remedy="free space, then run the same command with --resume",
