@@ -107,7 +107,13 @@ class EdgeDepth:
                 f"self_test is {self_test!r}; allowed are {', '.join(get_args(SelfTest))}", remedy="or leave it out"
             )
         self.color: Color = color
-        options = SessionOptions(device=device, threads=threads, build_if_missing=build_if_missing, dla_core=dla_core)
+        options = SessionOptions(
+            device=device,
+            threads=threads,
+            build_if_missing=build_if_missing,
+            dla_core=dla_core,
+            least_memory=resident == "one",
+        )
         source = (
             model
             if isinstance(model, Source)

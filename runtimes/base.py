@@ -42,6 +42,7 @@ class SessionOptions:
             openvino only.
         dla_core: the deep learning accelerator of a Jetson that shall run it; None: the GPU. tensorrt only.
         build_if_missing: build the engines that a bundle lacks for this device, and keep them. tensorrt only.
+        least_memory: rather slower than larger, where a backend has that choice.
     """
 
     device: str = "auto"
@@ -50,6 +51,7 @@ class SessionOptions:
     performance: Performance = "latency"
     dla_core: int | None = None
     build_if_missing: bool = False
+    least_memory: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no backend understands.

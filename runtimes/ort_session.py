@@ -206,10 +206,12 @@ def check_started(wanted: str, started: Sequence[str], device: str) -> None:
 
 def _session_options(ort: Any, options: SessionOptions, providers: Sequence[str]) -> Any:
     chosen = ort.SessionOptions()
-    if providers == [_CPU]:
+    if providers == [_CPU] and not options.least_memory:
         use_shared_arena(ort, chosen)
-    else:
-        chosen.enable_cpu_mem_arena = False  # what CUDA leaves to the CPU is small
+    else:  # a stage's peak is larger in an arena; and what CUDA leaves to the CPU is small
+        chosen.enable_cpu_mem_arena = False
+    # Each session has threads of its own, and those of the last stage would spin beside the next one's.
+    chosen.add_session_config_entry("session.force_spinning_stop", "1")
     chosen.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it as well
     if options.threads is not None:
         chosen.intra_op_num_threads = options.threads

@@ -16,8 +16,9 @@ def share_one_heap() -> None:
 
     A stream's frames are made in one thread and let go in another, and what is left between them in a heap is of no use
     to the others: with onnxruntime, before its stages shared an arena, a stream's memory grew by 5 % in 4800 frames
-    without anything being lost; with one heap it stayed. With OpenVINO it is 4 % smaller. For programs of our own, at their start: an application decides about its
-    memory itself (MALLOC_ARENA_MAX=1 does the same). Nothing happens where the user has set that, or without glibc.
+    without anything being lost; with one heap it stayed. With OpenVINO it is 4 % smaller. For programs of our own, at
+    their start: an application decides about its memory itself (MALLOC_ARENA_MAX=1 does the same). Nothing happens
+    where the user has set that, or without glibc.
     """
     if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return

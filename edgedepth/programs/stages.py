@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgedepth.core.arrays import arrays_of
 from edgedepth.core.errors import OptionError, StageError
 from edgedepth.core.feeds import check_feeds
+from edgedepth.core.heap import give_back
 from edgedepth.core.session import Array, OpenStage, Session
 from edgedepth.core.spec import StageSpec
 
@@ -80,6 +81,7 @@ class StagePool:
         session = self._sessions.pop(stage, None)
         if session is not None:
             session.close()
+            give_back()
 
     def close(self) -> None:
         """Close every session, also when closing one of them fails. Closing twice is fine."""
@@ -89,6 +91,8 @@ class StagePool:
     def _close_sessions(self) -> None:
         sessions, self._sessions = self._sessions, {}
         with ExitStack() as stack:
+            if sessions:
+                stack.callback(give_back)  # else a stage's gigabyte of weights may stay in the C library's heap
             for session in sessions.values():
                 stack.callback(session.close)
 

@@ -20,6 +20,7 @@ from edgedepth.core.store import bundle_folder
 from edgedepth.core.tolerances import tolerance_for
 from edgedepth.models.checkpoints import save_checkpoint
 from edgedepth.models.loading import LoadedModel
+from edgedepth.runtimes.ort_session import OrtSession
 from edgedepth.runtimes.torch_reference import EagerReference
 from edgedepth.verify.depth_errors import compare_depth
 from edgedepth.verifying import verify_bundle
@@ -131,6 +132,10 @@ def test_one_stage_at_a_time_gives_the_same(mini_bundle: Path, model: EdgeDepth)
     with EdgeDepth(mini_bundle, resident="one", self_test="never") as frugal:
         assert np.array_equal(frugal.infer(FRAME).depth, model.infer(FRAME).depth)
         assert len(frugal._pool.opened) == 1
+        (stage,) = frugal._pool.opened
+        session = frugal._pool.session(stage)
+        assert isinstance(session, OrtSession)
+        assert not session._session.get_session_options().enable_cpu_mem_arena  # it takes more than it saves here
 
 
 @pytest.fixture(scope="module")

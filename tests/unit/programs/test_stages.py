@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
+import psutil
 import pytest
 
 from edgedepth.core.errors import OptionError, StageError
@@ -55,6 +58,30 @@ def test_one_closes_before_it_opens():
             pool.session(stage)
             assert pool.opened == (stage,)
     assert opener.log == ["open a", "close a", "open b", "close b", "open a", "close a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="heaps of glibc")
+def test_a_closed_stages_memory_goes_back_to_the_system():
+    """Weights in pieces below what glibc maps one by one, and something small behind them that stays."""
+    stay: list[np.ndarray] = []
+
+    class Heavy(FakeSession):
+        def __init__(self, name: str) -> None:
+            super().__init__(StageSpec(name=name, inputs=(), outputs=()))
+            self.weights = [np.ones(12_000) for _ in range(1000)] if name == "heavy" else []
+            stay.append(np.ones(12_000))
+
+        def close(self) -> None:
+            self.weights.clear()
+            super().close()
+
+    pool = StagePool(Heavy, resident="one")
+    before = psutil.Process().memory_info().rss
+    pool.session("heavy")
+    heavy = psutil.Process().memory_info().rss - before
+    assert heavy > 80e6  # of 96 MB; some may have been in the heap
+    pool.session("light")
+    assert psutil.Process().memory_info().rss - before < 0.2 * heavy
 
 
 def test_loading_is_timed():

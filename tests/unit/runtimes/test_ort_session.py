@@ -170,6 +170,11 @@ class TestBackend:
         session = OrtSession(double, DOUBLE, SessionOptions(device="cpu", threads=1))
         assert session._session.get_session_options().intra_op_num_threads == 1
 
+    def test_threads_of_one_stage_leave_the_processor_to_the_next(self, double: Path) -> None:
+        """They spin for milliseconds after a run if they are let: benchmarks/mini_ratios.py tells what it costs."""
+        options = OrtSession(double, DOUBLE, CPU)._session.get_session_options()
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
 
 class TestMemory:
     def test_inputs_and_outputs_are_not_copied(self, double: Path) -> None:
@@ -214,6 +219,11 @@ class TestMemory:
         sessions[1].close()
         assert grown() < 0.1
         sessions[0].close()  # twice is no mistake
+
+    @pytest.mark.parametrize("least_memory", [False, True])
+    def test_who_wants_the_least_memory_has_no_arena(self, double: Path, least_memory: bool) -> None:
+        session = OrtSession(double, DOUBLE, replace(CPU, least_memory=least_memory))
+        assert session._session.get_session_options().enable_cpu_mem_arena is not least_memory
 
     def test_what_shrinks_the_arena_is_a_graph(self) -> None:
         graph = onnx.load_from_string(_IDENTITY)
