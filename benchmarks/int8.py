@@ -32,6 +32,7 @@ from edgedepth.calibration.ranges import collect_ranges
 from edgedepth.calibration.recording import Recording
 from edgedepth.core.bundle import Bundle, open_bundle
 from edgedepth.core.environment import describe_machine, versions_of
+from edgedepth.core.errors import QuantizationError
 from edgedepth.core.spec import StageSpec
 from edgedepth.datasets import open_dataset
 from edgedepth.exporting import export_bundle
@@ -52,18 +53,23 @@ def mini(args: argparse.Namespace) -> dict[str, Any]:
     wanted: dict[str, Int8Options] = {
         f"int8, {args.budget}": Int8Options(calib=args.calib, budget=parse_budget(args.budget)),
         "int8, plain": Int8Options(calib=args.calib),
+        "int8, smooth 0.5": Int8Options(calib=args.calib, smooth=0.5),
     }
     if args.decoder:
         wanted["int8, plain, decoder too"] = Int8Options(calib=args.calib, decoder=True)
     bundles = {"fp32": export_bundle("depth-pro-mini", args.target, out=args.out / "fp32")}
+    refused: dict[str, dict[str, Any]] = {}
     for number, (name, int8) in enumerate(wanted.items()):
-        bundles[name] = export_int8_bundle(
-            "depth-pro-mini", args.target, int8=int8, out=args.out / f"int8-{number}", announce=print
-        )
-    return {name: _figures(bundle, args.scenes) for name, bundle in bundles.items()}
+        try:
+            bundles[name] = export_int8_bundle(
+                "depth-pro-mini", args.target, int8=int8, out=args.out / f"int8-{number}", announce=print
+            )
+        except QuantizationError as error:
+            refused[name] = {"refused": str(error)}
+    return {name: _figures(bundle, args.scenes) for name, bundle in bundles.items()} | refused
 
 
-def _figures(bundle: Bundle, scenes: int) -> dict[str, float]:
+def _figures(bundle: Bundle, scenes: int) -> dict[str, Any]:
     data = open_dataset(f"synthetic:{scenes}")
     rows = []
     with EdgeDepth(bundle.path, color="rgb") as model:
