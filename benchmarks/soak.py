@@ -131,8 +131,9 @@ the last fifth, of a reading every 200 frames. "lowest, highest" is the growth o
 readings between, one a frame. The warm-up is a tenth of the frames, and at least {WARM_UP}: in the first hundreds the
 heaps of the stream's threads grow to what their busiest moment asks for, and the C library keeps that. "heap" is the
 growth of what is allocated and not given back (glibc's mallinfo2), from highest reading to highest, when a frame is in
-every step; a leak would show in it. "files" are open handles. A thread that fuses tiles lives as long as a frame's do: one
-more or less is no trend. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than 20000 frames is no proof over 20000.
+every step; a leak would show in it. "files" are open handles. A thread that fuses tiles lives as long as a frame's do:
+one more or less is no trend. "one heap" is MALLOC_ARENA_MAX=1 ([streams.md](how-to/streams.md)). A row of fewer than
+20000 frames is no proof over 20000.
 
 ## Faults on purpose
 
