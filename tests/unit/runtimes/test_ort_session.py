@@ -48,6 +48,11 @@ def double(tmp_path: Path) -> Path:
     return path
 
 
+def run_apart(code: str) -> None:
+    """In a process of its own, which has an arena of its own."""
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=REPOSITORY, timeout=100)
+
+
 class TestProviders:
     @pytest.mark.parametrize(
         ("device", "available", "expected"),
@@ -195,30 +200,31 @@ class TestMemory:
 
     def test_two_sessions_use_the_same_memory_and_the_last_gives_it_back(self, tmp_path: Path) -> None:
         """Four operations on 63 MB each: a tensor between them is kept for whichever session runs next."""
-        import psutil
-
         names = ("x", "first", "second", "third", "y")
         values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 3)) for name in "xy"]
         nodes = [helper.make_node("Softmax", [x], [y], axis=1) for x, y in pairwise(names)]
         path = tmp_path / "double.onnx"
         graph = helper.make_graph(nodes, "double", values[:1], values[1:])
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), str(path))
-        feeds, out = {"x": np.ones((5 << 20, 3), np.float32)}, {"y": np.ones((5 << 20, 3), np.float32)}
-
-        def grown() -> float:
-            return (psutil.Process().memory_info().rss - before) / 63e6
-
-        sessions = [OrtSession(path, DOUBLE, CPU) for _ in range(2)]
-        before = psutil.Process().memory_info().rss
-        sessions[0].run(feeds, out)
-        of_one = grown()
-        assert of_one > 0.9  # tensors; the bounds leave a tenth for what the process does besides
-        sessions[1].run(feeds, out)
-        assert grown() < of_one + 0.1
-        sessions[0].close()
-        sessions[1].close()
-        assert grown() < 0.1
-        sessions[0].close()  # twice is no mistake
+        code = f"""
+            import numpy as np, psutil
+            from tests.unit.runtimes.test_ort_session import CPU, DOUBLE, OrtSession, Path
+            feeds, out = {{"x": np.ones((5 << 20, 3), np.float32)}}, {{"y": np.ones((5 << 20, 3), np.float32)}}
+            sessions = [OrtSession(Path({str(path)!r}), DOUBLE, CPU) for _ in range(2)]
+            before = psutil.Process().memory_info().rss
+            def grown():
+                return (psutil.Process().memory_info().rss - before) / 63e6
+            sessions[0].run(feeds, out)
+            of_one = grown()
+            assert of_one > 0.9, of_one  # tensors; the bounds leave a tenth for what the process does besides
+            sessions[1].run(feeds, out)
+            assert grown() < of_one + 0.1, (of_one, grown())
+            sessions[0].close()
+            sessions[1].close()
+            assert grown() < 0.1, grown()
+            sessions[0].close()  # twice is no mistake
+        """
+        run_apart(code)
 
     @pytest.mark.parametrize("least_memory", [False, True])
     def test_who_wants_the_least_memory_has_no_arena(self, double: Path, least_memory: bool) -> None:
@@ -245,7 +251,7 @@ class TestMemory:
             assert session.run({{"x": np.ones((2, 3), np.float32)}})["y"].sum() == 12
             session.close()
         """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=REPOSITORY, timeout=100)
+        run_apart(code)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
     def test_a_fork_has_an_arena_of_its_own(self, double: Path) -> None:
@@ -264,4 +270,4 @@ class TestMemory:
                 os._exit(0 if not before and ort_arena._registered and twelve == 12 else 1)
             assert os.waitpid(child, 0)[1] == 0
         """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=REPOSITORY, timeout=100)
+        run_apart(code)
