@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["give_back", "use_shared_arena"]
+__all__ = ["shrink_arena", "use_shared_arena"]
 
 _CONFIG = {
     "max_mem": 0,  # this and -1: as onnxruntime likes
@@ -53,7 +53,7 @@ def use_shared_arena(ort: Any, options: Any) -> None:
     options.enable_mem_pattern = False
 
 
-def give_back() -> None:
+def shrink_arena() -> None:
     """Free what the arena keeps and nobody uses: after a session was closed. Milliseconds; 0.1 s where it was GB."""
     if not _registered:
         return

@@ -20,7 +20,7 @@ from edgedepth.core.optional import require
 from edgedepth.core.session import Array
 from edgedepth.core.spec import StageSpec
 from edgedepth.runtimes.base import Availability, SessionOptions, artefact_of, refuse_options
-from edgedepth.runtimes.ort_arena import give_back, use_shared_arena
+from edgedepth.runtimes.ort_arena import shrink_arena, use_shared_arena
 
 __all__ = ["OrtBackend", "OrtSession", "check_started", "providers_for"]
 
@@ -149,7 +149,7 @@ class OrtSession(DeclaredSession):
         """Free the weights and buffers."""
         if self._session is not None:
             self._session = None
-            give_back()
+            shrink_arena()
 
 
 def _onnxruntime() -> Any:

@@ -120,7 +120,8 @@ def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnceARun]:
     """Makes a folder by its name, once for all workers: exports take seconds.
 
     Each worker gets a copy. (onnx opens no weights behind links.) A test that writes into it changes what the tests
-    after it find, in whatever order they run: that is told at the end.
+    after it find, in whatever order they run: files that came, went or changed their size are told at the end. (What a
+    bundle's seal covers can't change unnoticed anyway.)
     """
     mine = tmp_path_factory.getbasetemp()
     everyones = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "once"
